@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* judge.c - what has become of a rank, and what that means for the job. */
+#include "run_state.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+static void fault(struct run *r, uint32_t rank, enum rank_fault what, int code)
+{
+	struct rank_state *s = &r->rank[rank];
+
+	s->fault = what;
+	s->fault_code = code;
+	r->fault_n++;
+	if (r->first_fault == MC_RANK_ALL) {
+		r->first_fault = rank;
+		r->first_fault_at = mc_now_ns();
+	} else if (what == RANK_SIGNAL && mc_now_ns() - r->first_fault_at < MC_CULPRIT_NS) {
+		enum rank_fault first = r->rank[r->first_fault].fault;
+
+		if (first == RANK_CODE || first == RANK_NO_LEAVE || first == RANK_NO_JOIN) {
+			r->first_fault = rank;
+			r->first_lives = r->stop != STOP_NONE;
+		}
+	}
+}
+
+/* The rules follow mpirun's: whoever has joined must leave, and where one has joined all must. */
+static enum rank_fault judge(const struct run *r, const struct rank_state *s, int *code)
+{
+	if (WIFSIGNALED(s->status)) {
+		*code = WTERMSIG(s->status);
+		return RANK_SIGNAL;
+	}
+	*code = WEXITSTATUS(s->status);
+	if (*code != 0)
+		return RANK_CODE;
+	*code = 1;
+	if (s->joined && !s->left)
+		return RANK_NO_LEAVE;
+	if (!s->joined && r->any_joined)
+		return RANK_NO_JOIN;
+	return RANK_FINE;
+}
+
+/* An ended rank at which the job's state, or its own, has changed. */
+static void review(struct run *r, uint32_t rank, bool now)
+{
+	struct rank_state *s = &r->rank[rank];
+	int code = 0;
+
+	if (s->fault == RANK_FINE && !s->ended_by_us) {
+		enum rank_fault what = judge(r, s, &code);
+
+		if (what != RANK_FINE)
+			fault(r, rank, what, code);
+	}
+	if (now)
+		r->ops->gone(r->engine, rank, code, s->fault != RANK_FINE || (s->joined && !s->left));
+	if (s->fault == RANK_FINE || s->ended_by_us)
+		return;
+	if (r->job->fail == MC_FAIL_ABORT)
+		mc_run_stop(r, STOP_FAULT, SIGTERM);
+	else
+		mc_report_fault(r, rank);
+}
+
+/* While the ranks are being asked to end, is this death another one than we asked for? */
+static bool died_by_itself(const struct run *r, const struct rank_state *s)
+{
+	return !r->killed && WIFSIGNALED(s->status) && WTERMSIG(s->status) != r->sent_sig;
+}
+
+static void on_exited(struct run *r, const struct mc_engine_event *ev)
+{
+	struct rank_state *s = &r->rank[ev->rank];
+
+	if (s->ended)
+		return;
+	s->ended = true;
+	s->status = ev->code;
+	s->ended_by_us = r->stop != STOP_NONE && !died_by_itself(r, s);
+	r->live--;
+	review(r, ev->rank, true);
+}
+
+static void on_failed_start(struct run *r, const struct mc_engine_event *ev)
+{
+	struct rank_state *s = &r->rank[ev->rank];
+
+	if (s->ended)
+		return;
+	s->ended = true;
+	r->live--;
+	if (r->stop != STOP_NONE) {
+		s->ended_by_us = true;
+		return;
+	}
+	/* nothing has been computed yet: whatever --on-failure says, a job that is not whole does not begin */
+	fault(r, ev->rank, RANK_NO_START, ev->code);
+	mc_run_stop(r, STOP_FAULT, SIGKILL);
+}
+
+static void on_joined(struct run *r, uint32_t rank)
+{
+	struct rank_state *s = &r->rank[rank];
+	bool first = !r->any_joined;
+
+	r->joined_n += !s->joined;
+	s->joined = true;
+	s->left = false;
+	r->any_joined = true;
+	if (r->joined_n == r->job->rank_n)
+		mc_report_phase(r, "all ranks have joined");
+	if (s->ended)
+		review(r, rank, false);
+	for (uint32_t i = 0; first && i < r->job->rank_n; i++)
+		if (i != rank && r->rank[i].ended && r->rank[i].fault == RANK_FINE)
+			review(r, i, false);
+}
+
+static void on_abort(struct run *r, const struct mc_engine_event *ev)
+{
+	struct rank_state *s = &r->rank[ev->rank];
+
+	if (ev->victim != MC_RANK_ALL && ev->victim != ev->rank) {
+		mc_output_say(r->output, "rank %u asked by PMIx_Abort(%d) for the end of rank %u", ev->rank, ev->code,
+			      ev->victim);
+		r->ops->signal(r->engine, ev->victim, SIGKILL);
+		return;
+	}
+	if (r->stop != STOP_NONE || s->aborted)
+		return;
+	s->aborted = true;
+	(void)snprintf(s->text, sizeof(s->text), "%s", ev->text);
+	if (s->fault == RANK_FINE)
+		fault(r, ev->rank, RANK_ABORT, ev->code);
+	if (ev->victim == MC_RANK_ALL)
+		mc_run_stop(r, STOP_FAULT, SIGTERM); /* asked for the end of all, so also under continue */
+	else
+		r->ops->signal(r->engine, ev->rank, SIGKILL);
+}
+
+static void on_lost(struct run *r, const struct mc_engine_event *ev)
+{
+	(void)snprintf(r->engine_text, sizeof(r->engine_text), "%s", ev->text);
+	mc_run_stop(r, STOP_ENGINE, 0);
+	r->lost = true;
+}
+
+void mc_judge_event(struct run *r, const struct mc_engine_event *ev)
+{
+	if (ev->rank >= r->job->rank_n && ev->kind != MC_ENGINE_LOST)
+		return;
+	switch (ev->kind) {
+	case MC_ENGINE_STARTED:
+		r->rank[ev->rank].started = true;
+		r->rank[ev->rank].pid = ev->pid;
+		return;
+	case MC_ENGINE_FAILED:
+		on_failed_start(r, ev);
+		return;
+	case MC_ENGINE_EXITED:
+		on_exited(r, ev);
+		return;
+	case MC_ENGINE_JOINED:
+		on_joined(r, ev->rank);
+		return;
+	case MC_ENGINE_LEFT:
+		r->rank[ev->rank].left = true;
+		return;
+	case MC_ENGINE_ABORT:
+		on_abort(r, ev);
+		return;
+	case MC_ENGINE_EMPTY:
+		r->empty = true;
+		return;
+	case MC_ENGINE_LOST:
+		on_lost(r, ev);
+		return;
+	}
+}
+
+static int fault_exit_code(const struct rank_state *s)
+{
+	switch (s->fault) {
+	case RANK_SIGNAL:
+		return 128 + s->fault_code;
+	case RANK_NO_START:
+		return s->fault_code == EAGAIN || s->fault_code == ENOMEM ? 1 : 2;
+	case RANK_ABORT:
+		return (s->fault_code & 0xff) != 0 ? s->fault_code & 0xff : 1;
+	default:
+		return s->fault_code;
+	}
+}
+
+int mc_judge_exit_code(const struct run *r)
+{
+	if (r->stop == STOP_TIMEOUT)
+		return 124;
+	if (r->stop == STOP_SIGNAL)
+		return 128 + r->stop_sig;
+	if (r->first_fault != MC_RANK_ALL)
+		return fault_exit_code(&r->rank[r->first_fault]);
+	return r->stop == STOP_ENGINE ? 1 : 0;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* report.c - the sentences in which mcrun tells what became of the job. */
+#include "run_state.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+void mc_report_phase(struct run *r, const char *what)
+{
+	if (r->job->verbose)
+		mc_output_say(r->output, "%8.1f ms  %s", (double)(mc_now_ns() - r->cfg.start_ns) / 1e6, what);
+}
+
+static const char *start_remedy(int e)
+{
+	switch (e) {
+	case ENOEXEC:
+		return "; a script needs a first line like #!/bin/sh";
+	case ENOENT:
+		return "; its interpreter or loader is missing";
+	case E2BIG:
+		return "; its arguments and environment are too long";
+	case EAGAIN:
+		return "; see ulimit -u and the cgroup's pids.max [process-limit, see mcinfo doctor]";
+	default:
+		return "";
+	}
+}
+
+/* "was killed by signal 9 (Killed)" */
+static void describe(const struct run *r, uint32_t rank, char *buf, size_t len)
+{
+	const struct rank_state *s = &r->rank[rank];
+
+	switch (s->fault) {
+	case RANK_SIGNAL:
+		(void)snprintf(buf, len, "was killed by signal %d (%s)", s->fault_code, strsignal(s->fault_code));
+		return;
+	case RANK_CODE:
+		(void)snprintf(buf, len, "ended with exit code %d", s->fault_code);
+		return;
+	case RANK_NO_LEAVE:
+		(void)snprintf(buf, len, "ended with exit code 0, but without PMIx_Finalize");
+		return;
+	case RANK_NO_JOIN:
+		(void)snprintf(buf, len, "ended without joining the job (PMIx_Init), which the other ranks did");
+		return;
+	case RANK_ABORT:
+		(void)snprintf(buf, len, "called abort with code %d%s%s", s->fault_code, s->text[0] == '\0' ? "" : ": ",
+			       s->text);
+		return;
+	case RANK_NO_START: {
+		struct mc_job_place p = mc_job_place(r->job, rank);
+
+		(void)snprintf(buf, len, "could not be started: %s: %s%s", r->job->role[p.role].path,
+			       strerror(s->fault_code), start_remedy(s->fault_code));
+		return;
+	}
+	case RANK_FINE:
+		(void)snprintf(buf, len, "is fine");
+		return;
+	}
+}
+
+static void name_rank(const struct run *r, uint32_t rank, char *buf, size_t len)
+{
+	struct mc_job_place p = mc_job_place(r->job, rank);
+	char label[MC_JOB_LABEL_MAX];
+
+	mc_job_label(r->job, rank, label);
+	if (*r->job->role[p.role].name == '\0')
+		(void)snprintf(buf, len, "rank %u on host %s", rank, r->cfg.host);
+	else
+		(void)snprintf(buf, len, "rank %u (%s) on host %s", rank, label, r->cfg.host);
+}
+
+void mc_report_fault(struct run *r, uint32_t rank)
+{
+	char who[400], what[400];
+
+	name_rank(r, rank, who, sizeof(who));
+	describe(r, rank, what, sizeof(what));
+	mc_output_say(r->output, "%s %s; %u other%s", who, what, r->live, r->live == 1 ? " goes on" : "s go on");
+}
+
+static uint32_t running(const struct run *r, char *list, size_t len)
+{
+	uint32_t n = 0;
+	size_t at = 0;
+
+	list[0] = '\0';
+	for (uint32_t i = 0; i < r->job->rank_n; i++) {
+		char label[MC_JOB_LABEL_MAX];
+
+		if (r->rank[i].ended && !r->rank[i].ended_by_us)
+			continue;
+		mc_job_label(r->job, i, label);
+		if (n < 8 && at < len)
+			at += (size_t)snprintf(list + at, len - at, "%s%s", n == 0 ? "" : ", ", label);
+		else if (n == 8 && at < len)
+			at += (size_t)snprintf(list + at, len - at, ", ...");
+		n++;
+	}
+	return n;
+}
+
+static void report_first_fault(struct run *r)
+{
+	char who[400], what[400], rest[100] = "";
+
+	name_rank(r, r->first_fault, who, sizeof(who));
+	describe(r, r->first_fault, what, sizeof(what));
+	uint32_t others = r->stopped_n - r->first_lives; /* who calls abort is still there then */
+	if (r->stop == STOP_FAULT && others > 0)
+		(void)snprintf(rest, sizeof(rest), "; %u other%s ended", others, others == 1 ? " was" : "s were");
+	else if (r->stop == STOP_NONE && r->fault_n == 1 && r->job->rank_n > 1)
+		(void)snprintf(rest, sizeof(rest), "; the %u other%s ended well", r->job->rank_n - 1,
+			       r->job->rank_n == 2 ? "" : "s");
+	else if (r->stop == STOP_NONE)
+		(void)snprintf(rest, sizeof(rest), "; it was the first of %u ranks that failed, of %u", r->fault_n,
+			       r->job->rank_n);
+	mc_output_say(r->output, "%s %s%s", who, what, rest);
+}
+
+void mc_report_end(struct run *r)
+{
+	char list[400];
+	uint32_t n = running(r, list, sizeof(list));
+
+	if (r->stop == STOP_TIMEOUT)
+		mc_output_say(r->output,
+			      "timeout: after %g s %u of %u ranks on host %s were still running (%s) and were ended",
+			      (double)r->job->timeout_ns / 1e9, n, r->job->rank_n, r->cfg.host, list);
+	else if (r->stop == STOP_SIGNAL)
+		mc_output_say(r->output, "interrupted by signal %d (%s); %u of %u ranks on host %s were ended",
+			      r->stop_sig, strsignal(r->stop_sig), r->stopped_n, r->job->rank_n, r->cfg.host);
+	else if (r->stop == STOP_ENGINE)
+		mc_output_say(r->output, "%s on host %s; all ranks were ended", r->engine_text, r->cfg.host);
+	if (r->first_fault != MC_RANK_ALL)
+		report_first_fault(r);
+}

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "job.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct perf_stash {
+	struct perf_stash *next;
+	struct mc_note *note;
+};
+
+enum { SEND_FLUSH_MS = 2000 };
+
+int64_t perf_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+mc_status_t perf_job_open(struct perf_job *j, const char *cmd, const char *transport)
+{
+	struct mc_params p = {.size = sizeof(p), .transport = transport};
+
+	return perf_job_open_with(j, cmd, &p);
+}
+
+mc_status_t perf_job_open_with(struct perf_job *j, const char *cmd, const struct mc_params *p)
+{
+	mc_status_t s;
+
+	*j = (struct perf_job){.cmd = cmd};
+	s = mc_init(p, &j->ctx);
+	if (s != MC_OK)
+		return s;
+	j->rank = mc_rank(j->ctx);
+	j->size = mc_size(j->ctx);
+	j->dead = calloc(j->size, sizeof(*j->dead));
+	j->buf = malloc(MC_NOTE_MAX);
+	if (j->dead == NULL || j->buf == NULL) {
+		perf_job_say(j, "out of memory");
+		perf_job_close(j);
+		return MC_ERR_NOMEM;
+	}
+	if (mc_group_role(j->ctx, "prefill", &j->prefill) != MC_OK)
+		j->prefill = NULL;
+	if (mc_group_role(j->ctx, "decode", &j->decode) != MC_OK)
+		j->decode = NULL;
+	return MC_OK;
+}
+
+void perf_job_close(struct perf_job *j)
+{
+	struct perf_stash *s;
+
+	while ((s = j->first) != NULL) {
+		j->first = s->next;
+		mc_note_free(s->note);
+		free(s);
+	}
+	mc_group_free(j->prefill);
+	mc_group_free(j->decode);
+	if (j->ctx != NULL)
+		mc_finalize(j->ctx);
+	free(j->dead);
+	free(j->buf);
+	*j = (struct perf_job){0};
+}
+
+uint32_t perf_job_leader(const struct perf_job *j)
+{
+	for (uint32_t r = 0; r < j->size; r++) {
+		if (!j->dead[r])
+			return r;
+	}
+	return j->rank;
+}
+
+void perf_job_mark_dead(struct perf_job *j, uint32_t peer)
+{
+	if (peer >= j->size || peer == j->rank || j->dead[peer])
+		return;
+	j->dead[peer] = true;
+	j->dead_n++;
+}
+
+bool perf_job_faults(struct perf_job *j)
+{
+	uint32_t before = j->dead_n;
+	struct mc_fault f = {.size = sizeof(f)};
+
+	while (mc_fault_next(j->ctx, &f) == MC_OK) {
+		/* -30..-59: that peer is lost (mc.h) */
+		if (f.peer != MC_NO_RANK && f.status <= MC_ERR_PROTO && f.status > MC_ERR_DEVICE)
+			perf_job_mark_dead(j, f.peer);
+		f = (struct mc_fault){.size = sizeof(f)};
+	}
+	return j->dead_n != before;
+}
+
+const char *perf_job_name(const struct perf_job *j, uint32_t peer, char *buf, size_t len)
+{
+	for (uint32_t i = 0; j->prefill != NULL && i < mc_group_size(j->prefill); i++) {
+		if (mc_group_peer(j->prefill, i) == peer) {
+			snprintf(buf, len, "prefill.%u (rank %u)", i, peer);
+			return buf;
+		}
+	}
+	for (uint32_t i = 0; j->decode != NULL && i < mc_group_size(j->decode); i++) {
+		if (mc_group_peer(j->decode, i) == peer) {
+			snprintf(buf, len, "decode.%u (rank %u)", i, peer);
+			return buf;
+		}
+	}
+	snprintf(buf, len, "rank %u", peer);
+	return buf;
+}
+
+void perf_job_say(const struct perf_job *j, const char *fmt, ...)
+{
+	char line[PERF_ERR_MAX + 256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	/* one write: lines of several ranks must not mix */
+	fprintf(stderr, "mcperf: %s: %s\n", j->cmd, line);
+}
+
+static struct mc_note *receive(struct perf_job *j, int64_t timeout_ns)
+{
+	struct mc_note *note = NULL;
+
+	if (mc_note_recv(j->ctx, timeout_ns, &note) != MC_OK)
+		return NULL;
+	return note;
+}
+
+/* Keep for later; takes the note over. */
+static void stash(struct perf_job *j, struct mc_note *note)
+{
+	struct perf_stash *s = calloc(1, sizeof(*s));
+
+	if (s == NULL) {
+		perf_job_say(j, "out of memory: a note of rank %u is lost", note->peer);
+		mc_note_free(note);
+		return;
+	}
+	s->note = note;
+	if (j->last != NULL)
+		j->last->next = s;
+	else
+		j->first = s;
+	j->last = s;
+}
+
+struct mc_note *perf_job_note(struct perf_job *j, int64_t timeout_ns)
+{
+	struct perf_stash *s = j->first;
+	struct mc_note *note;
+
+	if (s == NULL)
+		return receive(j, timeout_ns);
+	note = s->note;
+	j->first = s->next;
+	if (j->first == NULL)
+		j->last = NULL;
+	free(s);
+	return note;
+}
+
+bool perf_job_send(struct perf_job *j, uint32_t peer, uint64_t tag, const void *data, uint32_t len)
+{
+	mc_status_t s;
+	char who[64];
+
+	if (j->dead[peer])
+		return false;
+	s = mc_note_send(j->ctx, peer, tag, data, len, NULL);
+	if (s == MC_OK)
+		return true;
+	if (s == MC_ERR_PEER_DOWN)
+		perf_job_mark_dead(j, peer);
+	else
+		perf_job_say(j, "cannot send a note to %s: %s", perf_job_name(j, peer, who, sizeof(who)),
+			     mc_status_text(s));
+	return false;
+}
+
+void perf_job_tell_all(struct perf_job *j, uint64_t tag, const void *data, uint32_t len, int64_t timeout_ns)
+{
+	struct mc_req **req = calloc(j->size, sizeof(*req));
+	int64_t deadline = perf_now_ns() + timeout_ns;
+
+	for (uint32_t r = 0; r < j->size; r++) {
+		if (r == j->rank || j->dead[r])
+			continue;
+		/* without memory for the handles the notes still go, only the wait for their departure is lost */
+		if (mc_note_send(j->ctx, r, tag, data, len, req == NULL ? NULL : &req[r]) == MC_ERR_PEER_DOWN)
+			perf_job_mark_dead(j, r);
+	}
+	for (uint32_t r = 0; req != NULL && r < j->size; r++) {
+		int64_t left = deadline - perf_now_ns();
+		if (req[r] == NULL)
+			continue;
+		(void)mc_req_wait(req[r], left > 0 ? left : 0);
+		mc_req_free(req[r]);
+	}
+	free(req);
+}
+
+/* ---- agreement
+ * ------------------------------------------------------------------------------------------------------- */
+
+static bool read_vote(const struct mc_note *note, uint32_t phase, struct perf_vote *out)
+{
+	struct perf_vote v = {.here = true};
+	struct perf_rd r;
+
+	perf_rd_init(&r, note->data, note->len);
+	v.digest = perf_rd_u64(&r);
+	v.need = perf_rd_u64(&r);
+	v.avail = perf_rd_u64(&r);
+	v.flags = perf_rd_u32(&r);
+	perf_rd_text(&r, v.err.text, sizeof(v.err.text));
+	if (!perf_rd_end(&r) || perf_tag_number(note->tag) != phase)
+		return false;
+	*out = v;
+	return true;
+}
+
+static uint32_t votes_missing(const struct perf_job *j, const struct perf_vote *vote, uint32_t *first)
+{
+	uint32_t n = 0;
+
+	for (uint32_t r = 0; r < j->size; r++) {
+		if (vote[r].here || j->dead[r])
+			continue;
+		if (n++ == 0)
+			*first = r;
+	}
+	return n;
+}
+
+/* What the ranks themselves object to, then who is missing, then what the caller has to say about the whole. */
+static void judge_votes(struct perf_job *j, const struct perf_vote *vote, perf_judge_fn *judge, void *arg,
+			struct perf_err *err)
+{
+	uint32_t missing = 0, first = 0;
+	char who[64];
+
+	for (uint32_t r = 0; r < j->size; r++) {
+		if (!vote[r].here || !perf_err_is_set(&vote[r].err))
+			continue;
+		perf_err_set(err, "%s", vote[r].err.text);
+		return;
+	}
+	missing = votes_missing(j, vote, &first);
+	if (missing > 0) {
+		perf_err_set(err, "%u of %u ranks did not get ready in time, the first is %s", missing, j->size,
+			     perf_job_name(j, first, who, sizeof(who)));
+		return;
+	}
+	for (uint32_t r = 0; r < j->size; r++) {
+		if (vote[r].here && vote[r].digest != vote[j->rank].digest) {
+			perf_err_set(
+				err,
+				"%s has another trace or other options than rank %u: start all ranks with the same",
+				perf_job_name(j, r, who, sizeof(who)), j->rank);
+			return;
+		}
+	}
+	if (judge != NULL)
+		judge(j, vote, arg, err);
+}
+
+static bool lead(struct perf_job *j, uint32_t phase, const struct perf_vote *mine, perf_judge_fn *judge, void *arg,
+		 int64_t deadline)
+{
+	struct perf_vote *vote = calloc(j->size, sizeof(*vote));
+	struct perf_err err = {""};
+	struct perf_wr w;
+	uint32_t first = 0;
+
+	if (vote == NULL) {
+		perf_err_set(&err, "out of memory");
+		goto tell;
+	}
+	vote[j->rank] = *mine;
+	vote[j->rank].here = true;
+	while (votes_missing(j, vote, &first) > 0 && perf_now_ns() < deadline) {
+		struct mc_note *note = receive(j, 20000000);
+		perf_job_faults(j);
+		if (note == NULL)
+			continue;
+		if (perf_tag_kind(note->tag) != PERF_K_READY) {
+			stash(j, note);
+			continue;
+		}
+		if (!read_vote(note, phase, &vote[note->peer]))
+			perf_err_set(&err, "rank %u sent a malformed note: other version of mcperf?", note->peer);
+		mc_note_free(note);
+	}
+	judge_votes(j, vote, judge, arg, &err);
+tell:
+	if (perf_err_is_set(&err))
+		perf_job_say(j, "%s", err.text);
+	perf_wr_init(&w, j->buf, MC_NOTE_MAX);
+	perf_wr_u32(&w, perf_err_is_set(&err) ? 0 : 1);
+	perf_wr_u32(&w, mine->flags);
+	perf_job_tell_all(j, perf_tag(PERF_K_GO, phase), j->buf, perf_wr_len(&w), (int64_t)SEND_FLUSH_MS * 1000000);
+	free(vote);
+	return !perf_err_is_set(&err);
+}
+
+static bool follow(struct perf_job *j, uint32_t phase, const struct perf_vote *mine, uint32_t leader, int64_t deadline,
+		   uint32_t *flags_out)
+{
+	struct perf_wr w;
+
+	perf_wr_init(&w, j->buf, MC_NOTE_MAX);
+	perf_wr_u64(&w, mine->digest);
+	perf_wr_u64(&w, mine->need);
+	perf_wr_u64(&w, mine->avail);
+	perf_wr_u32(&w, mine->flags);
+	perf_wr_text(&w, mine->err.text);
+	if (!perf_job_send(j, leader, perf_tag(PERF_K_READY, phase), j->buf, perf_wr_len(&w)))
+		return false;
+	while (perf_now_ns() < deadline) {
+		struct mc_note *note = receive(j, 20000000);
+		struct perf_rd r;
+		uint32_t go;
+		if (note == NULL) {
+			perf_job_faults(j);
+			if (!j->dead[leader])
+				continue;
+			perf_job_say(j, "rank %u, which leads the start, died before it", leader);
+			return false;
+		}
+		if (perf_tag_kind(note->tag) != PERF_K_GO || note->peer != leader) {
+			stash(j, note);
+			continue;
+		}
+		perf_rd_init(&r, note->data, note->len);
+		go = perf_rd_u32(&r);
+		*flags_out = perf_rd_u32(&r);
+		mc_note_free(note);
+		return perf_rd_end(&r) && go == 1;
+	}
+	perf_job_say(j, "no word from rank %u, which leads the start", leader);
+	return false;
+}
+
+bool perf_job_agree(struct perf_job *j, uint32_t phase, const struct perf_vote *mine, perf_judge_fn *judge, void *arg,
+		    int64_t timeout_ns, uint32_t *flags_out)
+{
+	int64_t deadline = perf_now_ns() + timeout_ns;
+	uint32_t leader = perf_job_leader(j);
+
+	*flags_out = mine->flags;
+	if (leader == j->rank)
+		return lead(j, phase, mine, judge, arg, deadline);
+	/* the leader gives up first and says why */
+	return follow(j, phase, mine, leader, deadline + INT64_C(3000000000), flags_out);
+}

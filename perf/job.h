@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * job.h - what every subcommand needs of a job: who is there, who died, notes by kind, agreement before a start.
+ * Nothing here waits without a deadline, and the death of a rank only ends what that rank was needed for.
+ */
+#ifndef PERF_JOB_H
+#define PERF_JOB_H
+
+#include "mc.h"
+#include "perftext.h"
+#include "wirenote.h"
+
+/* Upper 8 bits of a note's tag; the lower 56 are the kind's own number. Kind 0 is free for the tags of transfers. */
+enum perf_kind {
+	PERF_K_DONE = 0,
+	PERF_K_REQ,   /* decode -> prefill: a part of a request's block table */
+	PERF_K_FAIL,  /* prefill -> decode: the transfer of a request ended with an error, nothing of it will land any
+			 more */
+	PERF_K_END,   /* decode -> prefill: no more requests */
+	PERF_K_STOP,  /* anyone -> everyone: end the run now */
+	PERF_K_READY, /* -> leader: vote */
+	PERF_K_GO,    /* leader ->: verdict on the votes */
+	PERF_K_PROGRESS, /* -> leader */
+	PERF_K_SAMPLES,  /* -> leader: part of the samples */
+	PERF_K_LINK,     /* -> leader: how one peer is reached */
+	PERF_K_RESULT,   /* -> leader: last note of a rank */
+	PERF_K_BYE,      /* leader ->: reported, leave with this exit code */
+	PERF_K_ITERS,    /* initiator -> target: how many requests of a lane there were */
+};
+
+static inline uint64_t perf_tag(enum perf_kind kind, uint64_t number)
+{
+	return (uint64_t)kind << 56 | number;
+}
+
+static inline enum perf_kind perf_tag_kind(uint64_t tag)
+{
+	return (enum perf_kind)(tag >> 56);
+}
+
+static inline uint64_t perf_tag_number(uint64_t tag)
+{
+	return tag & ((UINT64_C(1) << 56) - 1);
+}
+
+struct perf_stash;
+
+struct perf_job {
+	const char *cmd; /* "replay", for messages */
+	struct mc_ctx *ctx;
+	uint32_t rank, size;
+	struct mc_group *prefill, *decode; /* NULL: no rank has that role */
+	bool *dead;                        /* [size] */
+	uint32_t dead_n;
+	struct perf_stash *first, *last; /* notes that came before they were asked for */
+	uint8_t *buf;                    /* [MC_NOTE_MAX] for building a note */
+	bool progress;                   /* leader draws a bar: the others send what it needs */
+};
+
+/* Join; what fails has been logged. transport may be NULL. */
+mc_status_t perf_job_open(struct perf_job *j, const char *cmd, const char *transport);
+mc_status_t perf_job_open_with(struct perf_job *j, const char *cmd, const struct mc_params *p);
+void perf_job_close(struct perf_job *j);
+
+int64_t perf_now_ns(void);
+uint32_t perf_job_leader(const struct perf_job *j); /* lowest rank that is not known to be dead */
+bool perf_job_faults(struct perf_job *j);           /* take news of deaths; true: there were some */
+void perf_job_mark_dead(struct perf_job *j, uint32_t peer);
+/* "decode.1 (rank 3)" */
+const char *perf_job_name(const struct perf_job *j, uint32_t peer, char *buf, size_t len);
+__attribute__((format(printf, 2, 3))) void perf_job_say(const struct perf_job *j, const char *fmt,
+							...); /* a line on stderr */
+
+/* Next note, those first that came before the start; NULL: none within the time. Free it with mc_note_free(). */
+struct mc_note *perf_job_note(struct perf_job *j, int64_t timeout_ns);
+/* Queue a note; false: the peer is down (marked) or the note could not be sent (said on stderr). */
+bool perf_job_send(struct perf_job *j, uint32_t peer, uint64_t tag, const void *data, uint32_t len);
+/* Send to every other living rank and wait until it left, at most that long. */
+void perf_job_tell_all(struct perf_job *j, uint64_t tag, const void *data, uint32_t len, int64_t timeout_ns);
+
+/* What a rank says before a phase begins. */
+struct perf_vote {
+	bool here;
+	uint64_t digest;      /* of input and options: must be the same on all ranks */
+	uint64_t need, avail; /* bytes of memory it will take, and that its host has */
+	uint32_t flags;       /* the leader's go to everyone */
+	struct perf_err err;  /* why not */
+};
+
+/* The leader's judgement over all votes: anything in err stops the job with that line. */
+typedef void perf_judge_fn(struct perf_job *j, const struct perf_vote *vote, void *arg, struct perf_err *err);
+
+/*
+ * All living ranks vote, the lowest rank judges and tells. true: go, *flags_out are the leader's. false: stop; the
+ * leader has printed the one line that says why.
+ */
+bool perf_job_agree(struct perf_job *j, uint32_t phase, const struct perf_vote *mine, perf_judge_fn *judge, void *arg,
+		    int64_t timeout_ns, uint32_t *flags_out);
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "replay.h"
+
+#include <time.h>
+
+#include "commands.h"
+#include "hostmem.h"
+#include "replay_cut.h"
+
+enum { PHASE_INPUT = 1, PHASE_POOLS = 2, PHASE_RESHARD = 3 };
+enum { FLAG_PROGRESS = 1 };
+#define INPUT_NS INT64_C(60000000000)
+#define LATE_NS  INT64_C(10000000000) /* after --timeout: for the ranks to come to an end and be heard */
+
+static int64_t clock_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+int64_t replay_thread_cpu_ns(void)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+void replay_stop(struct replay *r)
+{
+	if (r->stop)
+		return;
+	r->stop = true;
+	perf_job_tell_all(&r->job, perf_tag(PERF_K_STOP, 0), NULL, 0, 0);
+}
+
+bool replay_overdue(struct replay *r)
+{
+	if (perf_now_ns() < r->deadline_ns)
+		return false;
+	if (perf_job_leader(&r->job) == r->job.rank) { /* all have the same deadline: one of them says so */
+		perf_job_say(&r->job, "the run took longer than --timeout %g s", (double)r->o.timeout_ns / 1e9);
+		r->res.fatal++;
+	}
+	replay_stop(r);
+	return true;
+}
+
+/* Everything that can be wrong before anything is started, judged by one rank, said in one line. */
+static bool agree_on_input(struct replay *r, struct perf_err *bad)
+{
+	struct perf_vote v = {.avail = perf_hostmem_available(), .err = *bad};
+	uint32_t flags = 0;
+
+	if (!perf_err_is_set(&v.err) && replay_load(r, &v.err)) {
+		v.digest = replay_digest(r);
+		if (r->prefill_pos != MC_NO_RANK || r->decode_pos != MC_NO_RANK)
+			v.need = replay_pool_choose(r, v.avail, &v.err);
+	}
+	if (r->job.rank == 0 && perf_progress_wanted(r->o.progress))
+		v.flags |= FLAG_PROGRESS;
+	if (!perf_job_agree(&r->job, PHASE_INPUT, &v, replay_judge_memory, r, INPUT_NS, &flags))
+		return false;
+	r->job.progress = (flags & FLAG_PROGRESS) != 0;
+	return true;
+}
+
+static bool agree_on_pools(struct replay *r)
+{
+	struct perf_vote v = {.digest = 0};
+	uint32_t flags;
+
+	if (!perf_gather_init(&r->gather, &r->job))
+		perf_err_set(&v.err, "out of memory");
+	else
+		(void)replay_pools_open(r, &v.err);
+	if (!perf_job_agree(&r->job, PHASE_POOLS, &v, NULL, NULL, 2 * REPLAY_START_NS, &flags))
+		return false;
+	if (r->cut == NULL)
+		return true;
+	(void)replay_cut_reshard_open(r, &v.err);
+	return perf_job_agree(&r->job, PHASE_RESHARD, &v, NULL, NULL, 2 * REPLAY_START_NS, &flags);
+}
+
+static int run(struct replay *r)
+{
+	r->start_ns = perf_now_ns();
+	r->deadline_ns = r->start_ns + r->o.timeout_ns;
+	r->cpu_start_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	perf_progress_start(&r->gather.progress, r->job.progress && r->job.rank == perf_job_leader(&r->job),
+			    r->trace.n);
+	if (r->prefill_pos != MC_NO_RANK)
+		r->cut != NULL ? replay_cut_prefill(r) : replay_prefill(r);
+	else if (r->decode_pos != MC_NO_RANK)
+		r->cut != NULL ? replay_cut_decode(r) : replay_decode(r);
+	r->res.cpu_ns = (uint64_t)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - r->cpu_start_ns);
+	r->res.cpu_ns -= r->res.check_ns < r->res.cpu_ns ? r->res.check_ns : r->res.cpu_ns;
+	r->res.wall_ns = (uint64_t)(perf_now_ns() - r->start_ns);
+	if (!perf_gather_run(&r->gather, &r->job, &r->res, 2 * r->o.request_timeout_ns, r->deadline_ns + LATE_NS))
+		return r->gather.bye ? (int)r->gather.exit_code : 1;
+	return replay_report(r);
+}
+
+int replay_main(int argc, char **argv)
+{
+	struct perf_err err = {""};
+	struct replay r = {.start_ns = 0};
+	mc_status_t s;
+	int rc = 2;
+
+	if (replay_opts_parse(argc, argv, &r.o, &err) && r.o.help) {
+		replay_help();
+		return 0;
+	}
+	/* Bad input, too, is first agreed upon: one line from one rank, and no rank is left waiting for another. */
+	s = perf_job_open(&r.job, "replay", perf_err_is_set(&err) ? NULL : r.o.transport);
+	if (s != MC_OK) {
+		if (perf_err_is_set(&err))
+			perf_job_say(&r.job, "%s", err.text);
+		return perf_err_is_set(&err) || s == MC_ERR_CONFIG ? 2 : 1;
+	}
+	if (agree_on_input(&r, &err)) {
+		rc = 1;
+		if (agree_on_pools(&r)) {
+			rc = run(&r);
+			if (perf_job_leader(&r.job) == r.job.rank)
+				perf_gather_farewell(&r.job, (uint32_t)rc);
+		}
+	}
+	replay_free(&r);
+	perf_job_close(&r.job);
+	return rc;
+}

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The decode side: give each request blocks, send the table to its prefill rank, check what arrived, free the blocks.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "replay.h"
+#include "replay_verify.h"
+
+enum {
+	TABLE_PER_NOTE = 16000, /* block numbers: stays below MC_NOTE_MAX */
+	ERRORS_SAID = 5,
+};
+#define IDLE_NS  INT64_C(50000000)
+#define GRACE_NS INT64_C(5000000000) /* the prefill rank's own deadline comes first */
+
+/* All requests of one prefill rank to this decode rank. */
+struct pair {
+	uint32_t peer;
+	uint32_t next; /* request, or trace.n: none left */
+	uint32_t flying;
+	int64_t heard_ns; /* last word about one of them */
+	bool lost;        /* dead, or silent for too long */
+};
+
+struct decode {
+	struct replay *r;
+	struct pair *pair;                 /* [prefill_n] */
+	struct recv *flying;               /* table sent, not arrived */
+	struct recv *landed, **landed_end; /* arrived, to be checked */
+	struct perf_cache cache;
+	uint32_t *scratch; /* [per_hash] */
+	uint32_t errors_said;
+	uint32_t mine_n; /* requests of this rank */
+};
+
+static void seek(struct decode *d, uint32_t p)
+{
+	const struct replay *r = d->r;
+	uint32_t i = d->pair[p].next;
+
+	while (i < r->trace.n && (r->route.decode[i] != r->decode_pos || r->route.prefill[i] != p))
+		i++;
+	d->pair[p].next = i;
+}
+
+static void recv_free(struct decode *d, struct recv *v, bool blocks_too)
+{
+	for (uint32_t i = 0; i < v->hit_n; i++)
+		perf_cache_unpin(&d->cache, v->hit[i]);
+	if (blocks_too && !perf_pool_give(&d->r->pool, v->block, v->n)) {
+		perf_job_say(&d->r->job, "bug: request %u frees blocks that it does not hold", v->request);
+		d->r->res.fatal++;
+	}
+	mc_counter_close(v->counter);
+	free(v->hit);
+	free(v->block);
+	free(v);
+}
+
+static void count_failed(struct decode *d, uint32_t request, const char *why)
+{
+	d->r->res.failed++;
+	if (d->errors_said++ < ERRORS_SAID)
+		perf_job_say(&d->r->job, "request %u failed: %s", request, why);
+}
+
+/* The pair is of no more use: its requests, under way or still to come, have failed. */
+static void lose_pair(struct decode *d, uint32_t p, const char *why, bool blocks_too)
+{
+	struct replay *r = d->r;
+	struct pair *pair = &d->pair[p];
+	uint32_t n = 0;
+	char who[64];
+
+	pair->lost = true;
+	for (struct recv **at = &d->flying; *at != NULL;) {
+		struct recv *v = *at;
+		if (v->prefill != p) {
+			at = &v->next;
+			continue;
+		}
+		*at = v->next;
+		/* a peer that is merely silent may still write: its blocks are not used again */
+		recv_free(d, v, blocks_too);
+		n++;
+	}
+	pair->flying = 0;
+	for (seek(d, p); pair->next < r->trace.n; seek(d, p)) {
+		pair->next++;
+		n++;
+	}
+	r->res.failed += n;
+	if (n > 0)
+		perf_job_say(&r->job, "%s %s: %u requests lost", perf_job_name(&r->job, pair->peer, who, sizeof(who)),
+			     why, n);
+}
+
+static void check_pairs(struct decode *d)
+{
+	struct replay *r = d->r;
+	int64_t now = perf_now_ns();
+
+	if (perf_job_faults(&r->job))
+		return; /* first take the notes that the dead had still sent */
+	for (uint32_t p = 0; p < r->prefill_n; p++) {
+		struct pair *pair = &d->pair[p];
+		if (pair->lost)
+			continue;
+		if (r->job.dead[pair->peer])
+			lose_pair(d, p, "died", true);
+		else if (pair->flying > 0 && now - pair->heard_ns > r->o.request_timeout_ns + GRACE_NS)
+			lose_pair(d, p, "is silent", false);
+	}
+}
+
+/* ---- admission
+ * --------------------------------------------------------------------------------------------------------- */
+
+/* The leading full hash blocks that the cache holds, pinned. */
+static bool take_hits(struct decode *d, struct recv *v)
+{
+	struct replay *r = d->r;
+	const struct perf_trace_req *req = &r->trace.req[v->request];
+	uint32_t full = req->input / PERF_TRACE_BLOCK;
+
+	v->hit = calloc((size_t)full + 1, sizeof(*v->hit));
+	if (v->hit == NULL)
+		return false;
+	for (uint32_t i = 0; i < full; i++) {
+		uint32_t slot = perf_cache_pin(&d->cache, r->trace.id[req->id_off + i], i);
+		if (slot == PERF_NO_SLOT)
+			break;
+		v->hit[v->hit_n++] = slot;
+	}
+	v->first = v->hit_n * r->per_hash;
+	v->n = replay_block_count(r, v->request) - v->first;
+	v->block = calloc((size_t)v->n + 1, sizeof(*v->block));
+	return v->block != NULL;
+}
+
+static bool take_blocks(struct decode *d, struct recv *v)
+{
+	struct perf_pool *pool = &d->r->pool;
+
+	while (pool->free_n < v->n) {
+		if (!perf_cache_evict(&d->cache, d->scratch))
+			return false;
+		(void)perf_pool_give(pool, d->scratch, d->r->per_hash);
+	}
+	return perf_pool_take(pool, v->n, v->block);
+}
+
+/* The block table, in as many notes as it takes. */
+static bool send_table(struct decode *d, const struct recv *v)
+{
+	struct replay *r = d->r;
+	uint32_t at = 0;
+
+	do {
+		uint32_t part = v->n - at < TABLE_PER_NOTE ? v->n - at : TABLE_PER_NOTE;
+		struct perf_wr w;
+		perf_wr_init(&w, r->job.buf, MC_NOTE_MAX);
+		perf_wr_u32(&w, r->pool_n);
+		perf_wr_u32(&w, v->first);
+		perf_wr_u32(&w, v->n);
+		perf_wr_u32(&w, at);
+		for (uint32_t i = 0; i < part; i++)
+			perf_wr_u32(&w, v->block[at + i]);
+		if (!perf_job_send(&r->job, d->pair[v->prefill].peer, perf_tag(PERF_K_REQ, v->request), r->job.buf,
+				   perf_wr_len(&w)))
+			return false;
+		at += part;
+	} while (at < v->n);
+	return true;
+}
+
+/* Start the pair's next request. false: no blocks for it now; it stays the next one. */
+static bool admit(struct decode *d, uint32_t p)
+{
+	struct replay *r = d->r;
+	struct pair *pair = &d->pair[p];
+	struct recv *v = calloc(1, sizeof(*v));
+	mc_status_t s;
+
+	if (v == NULL)
+		return false;
+	v->request = pair->next;
+	v->prefill = p;
+	if (!take_hits(d, v) || !take_blocks(d, v)) {
+		recv_free(d, v, false);
+		return false;
+	}
+	pair->next++;
+	seek(d, p);
+	s = mc_counter_open(r->job.ctx, perf_tag(PERF_K_DONE, v->request), pair->peer, &v->counter);
+	v->sent_ns = perf_now_ns();
+	if (s != MC_OK || !send_table(d, v)) {
+		count_failed(d, v->request, s != MC_OK ? mc_status_text(s) : "its block table could not be sent");
+		recv_free(d, v, true);
+		return true;
+	}
+	if (pair->flying++ == 0)
+		pair->heard_ns = v->sent_ns;
+	v->next = d->flying;
+	d->flying = v;
+	return true;
+}
+
+/* When the trace wants request i to begin. */
+static int64_t due_ns(const struct replay *r, uint32_t i)
+{
+	return r->o.speed <= 0 ? 0 : r->start_ns + (int64_t)((double)r->trace.req[i].time_us * 1000.0 / r->o.speed);
+}
+
+/* Start what may start, in the order of the trace. *wait_ns: how long until the next one is due at the latest. */
+static bool admit_all(struct decode *d, int64_t *wait_ns)
+{
+	struct replay *r = d->r;
+	bool any = false;
+
+	for (;;) {
+		uint32_t best = MC_NO_RANK;
+		int64_t now = perf_now_ns(), due;
+		for (uint32_t p = 0; p < r->prefill_n; p++) {
+			struct pair *pair = &d->pair[p];
+			if (pair->lost || pair->next >= r->trace.n || pair->flying >= r->o.window)
+				continue;
+			if (best == MC_NO_RANK || pair->next < d->pair[best].next)
+				best = p;
+		}
+		if (best == MC_NO_RANK)
+			return any;
+		due = due_ns(r, d->pair[best].next);
+		if (due > now) {
+			*wait_ns = due - now < *wait_ns ? due - now : *wait_ns;
+			return any;
+		}
+		if (!admit(d, best)) {
+			if (d->flying != NULL || d->landed != NULL)
+				return any; /* blocks come back when those end */
+			/* only after a silent peer took blocks with it for good */
+			count_failed(d, d->pair[best].next, "the pool has no room left for it");
+			d->pair[best].next++;
+			seek(d, best);
+		}
+		any = true;
+	}
+}
+
+/* ---- arrival
+ * ----------------------------------------------------------------------------------------------------------- */
+
+static struct recv *take_flying(struct decode *d, uint32_t peer, uint64_t request)
+{
+	for (struct recv **at = &d->flying; *at != NULL; at = &(*at)->next) {
+		struct recv *v = *at;
+		if (v->request != request || d->pair[v->prefill].peer != peer)
+			continue;
+		*at = v->next;
+		d->pair[v->prefill].flying--;
+		d->pair[v->prefill].heard_ns = perf_now_ns();
+		return v;
+	}
+	return NULL;
+}
+
+static void arrived(struct decode *d, struct recv *v)
+{
+	struct replay *r = d->r;
+	uint64_t count = mc_counter_read(v->counter);
+
+	(void)perf_samples_add(&r->gather.samples[PERF_S_HANDOFF], (uint64_t)(perf_now_ns() - v->sent_ns));
+	if (count != 1) {
+		perf_job_say(&r->job, "request %u: its note came with a counter of %" PRIu64 " instead of 1",
+			     v->request, count);
+		r->res.fatal++;
+		replay_stop(r);
+	}
+	v->next = NULL;
+	*d->landed_end = v;
+	d->landed_end = &v->next;
+}
+
+static void take_note(struct decode *d, const struct mc_note *note)
+{
+	struct replay *r = d->r;
+	struct recv *v;
+	struct perf_rd rd;
+
+	switch (perf_tag_kind(note->tag)) {
+	case PERF_K_DONE:
+		v = take_flying(d, note->peer, perf_tag_number(note->tag));
+		if (v != NULL)
+			arrived(d, v);
+		return;
+	case PERF_K_FAIL:
+		v = take_flying(d, note->peer, perf_tag_number(note->tag));
+		if (v == NULL)
+			return;
+		perf_rd_init(&rd, note->data, note->len);
+		count_failed(d, v->request, mc_status_text((mc_status_t) - (int32_t)perf_rd_u32(&rd)));
+		recv_free(d, v, true); /* a put that has ended writes nothing any more */
+		return;
+	case PERF_K_STOP:
+		r->stop = true;
+		return;
+	default:
+		perf_gather_note(&r->gather, &r->job, note);
+	}
+}
+
+/* Keep the full hash blocks as prefixes for later requests; whatever is not kept is free again. */
+static void keep_prefix(struct decode *d, struct recv *v)
+{
+	struct replay *r = d->r;
+	const struct perf_trace_req *req = &r->trace.req[v->request];
+	uint32_t full = req->input / PERF_TRACE_BLOCK, at = 0;
+
+	for (uint32_t i = v->hit_n; i < full; i++, at += r->per_hash) {
+		if (!perf_cache_insert(&d->cache, r->trace.id[req->id_off + i], i, v->request, &v->block[at]))
+			(void)perf_pool_give(&r->pool, &v->block[at], r->per_hash);
+	}
+	(void)perf_pool_give(&r->pool, &v->block[at], v->n - at);
+	v->n = 0;
+}
+
+static void count_arrived(struct replay *r, const struct recv *v)
+{
+	uint32_t input = r->trace.req[v->request].input, before = v->first * r->block_tokens;
+
+	r->res.ok++;
+	r->res.tokens += input;
+	r->res.tokens_moved += input > before ? input - before : 0;
+	r->res.blocks += v->n;
+	r->res.hit_blocks += v->first;
+	r->res.bytes += replay_bytes(r, v->request, v->first);
+}
+
+/* Check and end the oldest request that arrived. */
+static bool end_one(struct decode *d)
+{
+	struct replay *r = d->r;
+	struct recv *v = d->landed;
+	int64_t cpu;
+	bool ok;
+
+	if (v == NULL)
+		return false;
+	d->landed = v->next;
+	if (d->landed == NULL)
+		d->landed_end = &d->landed;
+	cpu = replay_thread_cpu_ns();
+	ok = !r->o.verify || replay_verify(r, v, &d->cache);
+	r->res.check_ns += (uint64_t)(replay_thread_cpu_ns() - cpu);
+	if (!ok) {
+		r->res.failed++;
+		recv_free(d, v, true);
+		replay_stop(r);
+		return true;
+	}
+	count_arrived(r, v);
+	keep_prefix(d, v);
+	recv_free(d, v, true);
+	perf_gather_progress(&r->gather, &r->job, r->res.ok, r->res.bytes, false);
+	return true;
+}
+
+static bool all_done(const struct decode *d)
+{
+	for (uint32_t p = 0; p < d->r->prefill_n; p++) {
+		if (d->pair[p].flying > 0 || (!d->pair[p].lost && d->pair[p].next < d->r->trace.n))
+			return false;
+	}
+	return d->landed == NULL;
+}
+
+static void work(struct decode *d)
+{
+	struct replay *r = d->r;
+
+	while (!r->stop && !replay_overdue(r)) {
+		int64_t wait_ns = IDLE_NS;
+		struct mc_note *note = perf_job_note(&r->job, 0);
+		if (note != NULL) {
+			take_note(d, note);
+			mc_note_free(note);
+			continue;
+		}
+		check_pairs(d);
+		if (admit_all(d, &wait_ns) || end_one(d))
+			continue;
+		if (all_done(d))
+			return;
+		perf_gather_progress(&r->gather, &r->job, r->res.ok, r->res.bytes, false);
+		note = perf_job_note(&r->job, wait_ns);
+		if (note != NULL)
+			take_note(d, note);
+		mc_note_free(note);
+	}
+}
+
+static bool begin(struct decode *d)
+{
+	struct replay *r = d->r;
+
+	d->landed_end = &d->landed;
+	d->pair = calloc(r->prefill_n, sizeof(*d->pair));
+	d->scratch = calloc(r->per_hash, sizeof(*d->scratch));
+	if (d->pair == NULL || d->scratch == NULL ||
+	    !perf_cache_init(&d->cache, r->trace.distinct_n, r->pool_n / r->per_hash, r->per_hash))
+		return false;
+	for (uint32_t p = 0; p < r->prefill_n; p++) {
+		d->pair[p].peer = mc_group_peer(r->job.prefill, p);
+		seek(d, p);
+	}
+	for (uint32_t i = 0; i < r->trace.n; i++)
+		d->mine_n += r->route.decode[i] == r->decode_pos;
+	return true;
+}
+
+static void end(struct decode *d)
+{
+	struct replay *r = d->r;
+
+	while (d->flying != NULL || d->landed != NULL) {
+		struct recv **at = d->flying != NULL ? &d->flying : &d->landed;
+		struct recv *v = *at;
+		*at = v->next;
+		recv_free(d, v, false);
+	}
+	r->res.not_run = d->mine_n - r->res.ok - r->res.failed;
+	for (uint32_t p = 0; d->pair != NULL && p < r->prefill_n; p++)
+		(void)perf_job_send(&r->job, d->pair[p].peer, perf_tag(PERF_K_END, 0), NULL, 0);
+	perf_gather_progress(&r->gather, &r->job, r->res.ok, r->res.bytes, true);
+	perf_cache_destroy(&d->cache);
+	free(d->scratch);
+	free(d->pair);
+}
+
+void replay_decode(struct replay *r)
+{
+	struct decode d = {.r = r};
+
+	if (begin(&d)) {
+		work(&d);
+	} else {
+		perf_job_say(&r->job, "out of memory");
+		r->res.fatal++;
+		replay_stop(r);
+	}
+	end(&d);
+}

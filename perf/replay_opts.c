@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "replay.h"
+#include "report.h"
+
+enum {
+	OPT_TRACE = 256,
+	OPT_MODEL,
+	OPT_REQUESTS,
+	OPT_LAYERS,
+	OPT_SPEED,
+	OPT_BLOCK_TOKENS,
+	OPT_JSON,
+	OPT_TRANSPORT,
+	OPT_WINDOW,
+	OPT_SEED,
+	OPT_NO_VERIFY,
+	OPT_POOL,
+	OPT_KV_BYTES,
+	OPT_TIMEOUT,
+	OPT_REQUEST_TIMEOUT,
+	OPT_ROUTE,
+	OPT_HUGE,
+	OPT_PROGRESS,
+	OPT_CORRUPT_ONE,
+	OPT_SRC,
+	OPT_DST,
+	OPT_SRC_LAYOUT,
+	OPT_DST_LAYOUT,
+	OPT_SRC_BLOCK,
+	OPT_DST_BLOCK,
+	OPT_HELP,
+};
+
+static const struct option options[] = {
+	{"trace", required_argument, NULL, OPT_TRACE},
+	{"model", required_argument, NULL, OPT_MODEL},
+	{"requests", required_argument, NULL, OPT_REQUESTS},
+	{"layers", required_argument, NULL, OPT_LAYERS},
+	{"speed", required_argument, NULL, OPT_SPEED},
+	{"block-tokens", required_argument, NULL, OPT_BLOCK_TOKENS},
+	{"json", required_argument, NULL, OPT_JSON},
+	{"transport", required_argument, NULL, OPT_TRANSPORT},
+	{"window", required_argument, NULL, OPT_WINDOW},
+	{"seed", required_argument, NULL, OPT_SEED},
+	{"no-verify", no_argument, NULL, OPT_NO_VERIFY},
+	{"pool", required_argument, NULL, OPT_POOL},
+	{"kv-bytes", required_argument, NULL, OPT_KV_BYTES},
+	{"timeout", required_argument, NULL, OPT_TIMEOUT},
+	{"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
+	{"route", required_argument, NULL, OPT_ROUTE},
+	{"huge", no_argument, NULL, OPT_HUGE},
+	{"progress", required_argument, NULL, OPT_PROGRESS},
+	{"corrupt-one", no_argument, NULL, OPT_CORRUPT_ONE},
+	{"src", required_argument, NULL, OPT_SRC},
+	{"dst", required_argument, NULL, OPT_DST},
+	{"src-layout", required_argument, NULL, OPT_SRC_LAYOUT},
+	{"dst-layout", required_argument, NULL, OPT_DST_LAYOUT},
+	{"src-block", required_argument, NULL, OPT_SRC_BLOCK},
+	{"dst-block", required_argument, NULL, OPT_DST_BLOCK},
+	{"help", no_argument, NULL, OPT_HELP},
+	{NULL, 0, NULL, 0},
+};
+
+void replay_help(void)
+{
+	char models[PERF_ERR_MAX * 2];
+
+	perf_model_list(models, sizeof(models));
+	printf("usage: mcrun --prefill P --decode D mcperf replay --trace FILE --model NAME [options]\n"
+	       "Replay a request trace: prefill ranks write the KV blocks of each request into the paged pool of its\n"
+	       "decode rank, one put per request; the decode rank checks every byte after it was notified.\n\n"
+	       "  --trace FILE           JSON lines: timestamp (ms), input_length, output_length, hash_ids\n"
+	       "  --model NAME           shape of the KV cache, see below\n"
+	       "  --requests N           only the first N requests\n"
+	       "  --layers L             only L layers of the model, to fit the memory\n"
+	       "  --speed X|max          replay X times as fast as the timestamps; max (default): as windows allow\n"
+	       "  --block-tokens N       tokens per block, a divisor of 512 (default 16)\n"
+	       "  --src, --dst tp=T,pp=S prefill (decode) ranks form instances of T x S ranks that cut the model\n"
+	       "  --src-layout, --dst-layout L; --src-block, --dst-block N\n"
+	       "                         how their pools are laid out, see mcperf kv --help; blocks divide 512\n"
+	       "  --kv-bytes N           bytes per element instead of the model's: 1 for fp8\n"
+	       "  --window N             requests under way per pair of ranks (default 4)\n"
+	       "  --pool SIZE            memory pool of each rank, e.g. 2G (default: computed from trace and memory)\n"
+	       "  --huge                 ask for huge pages for the pools\n"
+	       "  --route prefix|rr      decode rank by longest known prefix and load (default), or round robin\n"
+	       "  --transport T          auto, shm, tcp or rdma\n"
+	       "  --seed N               for block choice and content (default 1)\n"
+	       "  --no-verify            do not compare the bytes\n"
+	       "  --timeout SEC          whole run (default 1h)\n"
+	       "  --request-timeout SEC  one transfer (default 60s)\n"
+	       "  --json FILE            report as one JSON object; -: to stdout, the table then goes to stderr\n"
+	       "  --progress WHEN        auto (default: when a terminal watches), always, never\n\n"
+	       "models: %s\n",
+	       models);
+}
+
+static bool choose(const char *what, const char *s, const char *const *names, int *out, struct perf_err *err)
+{
+	char list[128] = "";
+
+	for (int i = 0; names[i] != NULL; i++) {
+		if (strcmp(s, names[i]) == 0) {
+			*out = i;
+			return true;
+		}
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i == 0 ? "" : ", ", names[i]);
+	}
+	perf_err_set(err, "%s %s: must be one of %s", what, s, list);
+	return false;
+}
+
+static bool parse_number(int opt, const char *name, const char *s, struct replay_opts *o, struct perf_err *err)
+{
+	struct {
+		int opt;
+		uint64_t min, max, *out;
+	} table[] = {
+		{OPT_REQUESTS, 1, PERF_TRACE_REQUESTS - 1, &o->requests},
+		{OPT_LAYERS, 1, PERF_PATTERN_LAYERS - 1, &o->layers},
+		{OPT_BLOCK_TOKENS, 1, PERF_TRACE_BLOCK, &o->block_tokens},
+		{OPT_WINDOW, 1, 1024, &o->window},
+		{OPT_SEED, 0, UINT64_MAX, &o->seed},
+		{OPT_KV_BYTES, 1, 8, &o->kv_bytes},
+		{OPT_SRC_BLOCK, 1, PERF_TRACE_BLOCK, &o->side[KVP_SRC].block_tokens},
+		{OPT_DST_BLOCK, 1, PERF_TRACE_BLOCK, &o->side[KVP_DST].block_tokens},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		if (table[i].opt != opt)
+			continue;
+		if (perf_parse_u64(s, table[i].min, table[i].max, table[i].out))
+			return true;
+		perf_err_set(err, "--%s %s: must be a whole number from %llu to %llu", name, s,
+			     (unsigned long long)table[i].min, (unsigned long long)table[i].max);
+	}
+	return false;
+}
+
+static bool parse_side(int opt, const char *name, const char *s, struct replay_opts *o, struct perf_err *err)
+{
+	struct kvperf_side *side = &o->side[opt == OPT_SRC || opt == OPT_SRC_LAYOUT ? KVP_SRC : KVP_DST];
+	char what[32];
+
+	snprintf(what, sizeof(what), "--%s", name);
+	if (opt == OPT_SRC || opt == OPT_DST)
+		return kvperf_parse_side(what, s, &side->tp, &side->pp, err);
+	return kvperf_parse_layout(what, s, side, err);
+}
+
+static bool parse_other(int opt, const char *name, const char *s, struct replay_opts *o, struct perf_err *err)
+{
+	static const char *const routes[] = {"prefix", "rr", NULL};
+	static const char *const modes[] = {"auto", "always", "never", NULL};
+	int64_t *dur = opt == OPT_TIMEOUT ? &o->timeout_ns : &o->request_timeout_ns;
+	int i = 0;
+
+	switch (opt) {
+	case OPT_SRC:
+	case OPT_DST:
+	case OPT_SRC_LAYOUT:
+	case OPT_DST_LAYOUT:
+		return parse_side(opt, name, s, o, err);
+	case OPT_ROUTE:
+		if (!choose("--route", s, routes, &i, err))
+			return false;
+		o->route = i == 0 ? PERF_ROUTE_PREFIX : PERF_ROUTE_ROUND_ROBIN;
+		return true;
+	case OPT_PROGRESS:
+		if (!choose("--progress", s, modes, &i, err))
+			return false;
+		o->progress = (enum perf_progress_mode)i;
+		return true;
+	case OPT_SPEED:
+		o->speed = 0;
+		if (strcmp(s, "max") != 0 && !perf_parse_double(s, 1e-6, 1e9, &o->speed))
+			perf_err_set(err, "--speed %s: must be max or a number above 0", s);
+		return !perf_err_is_set(err);
+	case OPT_POOL:
+		if (!perf_parse_size(s, &o->pool) || o->pool == 0)
+			perf_err_set(err, "--pool %s: must be a size such as 512M or 4G", s);
+		return !perf_err_is_set(err);
+	case OPT_TIMEOUT:
+	case OPT_REQUEST_TIMEOUT:
+		if (!perf_parse_seconds(s, dur))
+			perf_err_set(err, "--%s %s: must be a time such as 20 (seconds), 500ms or 2m", name, s);
+		return !perf_err_is_set(err);
+	default:
+		return parse_number(opt, name, s, o, err);
+	}
+}
+
+static bool take(int opt, const char *name, const char *s, struct replay_opts *o, struct perf_err *err)
+{
+	switch (opt) {
+	case OPT_TRACE:
+		o->trace = s;
+		return true;
+	case OPT_MODEL:
+		o->model = s;
+		return true;
+	case OPT_JSON:
+		o->json = s;
+		return perf_report_check_path(s, err);
+	case OPT_TRANSPORT:
+		if (mc_setting_check("MC_TRANSPORT", s, err->text, sizeof(err->text)) != MC_OK)
+			return false;
+		err->text[0] = '\0';
+		o->transport = s;
+		return true;
+	case OPT_NO_VERIFY:
+		o->verify = false;
+		return true;
+	case OPT_HUGE:
+		o->huge = true;
+		return true;
+	case OPT_CORRUPT_ONE:
+		o->corrupt_one = true;
+		return true;
+	case OPT_HELP:
+		o->help = true;
+		return true;
+	default:
+		return parse_other(opt, name, s, o, err);
+	}
+}
+
+/* What is not said about the sides of a cut: HND, blocks as --block-tokens. */
+static bool complete_sides(struct replay_opts *o, struct perf_err *err)
+{
+	bool cut = o->side[KVP_SRC].tp != 0;
+
+	if (cut != (o->side[KVP_DST].tp != 0)) {
+		perf_err_set(err, "--src and --dst belong together: --%s is missing", cut ? "dst" : "src");
+		return false;
+	}
+	for (int s = 0; s < KVP_SIDES; s++) {
+		struct kvperf_side *side = &o->side[s];
+		const char *name = s == KVP_SRC ? "src" : "dst";
+		if (!cut && (side->block_tokens != 0 || side->layout[0] != '\0')) {
+			perf_err_set(err, "--%s-layout and --%s-block need --src and --dst", name, name);
+			return false;
+		}
+		if (side->block_tokens == 0)
+			side->block_tokens = o->block_tokens;
+		if (PERF_TRACE_BLOCK % side->block_tokens != 0) {
+			perf_err_set(err, "--%s-block %llu: must divide %d, the tokens per hash of the trace", name,
+				     (unsigned long long)side->block_tokens, (int)PERF_TRACE_BLOCK);
+			return false;
+		}
+		if (side->layout[0] == '\0' && !kvperf_parse_layout("", "HND", side, err))
+			return false;
+	}
+	return true;
+}
+
+bool replay_opts_parse(int argc, char **argv, struct replay_opts *o, struct perf_err *err)
+{
+	int opt, index = 0;
+
+	*o = (struct replay_opts){
+		.block_tokens = 16,
+		.window = 4,
+		.seed = 1,
+		.timeout_ns = INT64_C(3600000000000),
+		.request_timeout_ns = INT64_C(60000000000),
+		.verify = true,
+	};
+	opterr = 0;
+	optind = 1;
+	while ((opt = getopt_long(argc, argv, ":", options, &index)) != -1) {
+		if (opt == ':')
+			perf_err_set(err, "%s needs a value", argv[optind - 1]);
+		else if (opt == '?' && optopt > 0 && optopt < OPT_TRACE)
+			perf_err_set(err, "unknown option -%c (see mcperf replay --help)", optopt);
+		else if (opt == '?')
+			perf_err_set(err, "unknown option %s (see mcperf replay --help)", argv[optind - 1]);
+		if (perf_err_is_set(err) || !take(opt, options[index].name, optarg, o, err))
+			return false;
+	}
+	if (o->help)
+		return true;
+	if (optind < argc)
+		perf_err_set(err, "unexpected argument %s (see mcperf replay --help)", argv[optind]);
+	else if (o->trace == NULL)
+		perf_err_set(err, "--trace FILE is missing");
+	else if (o->model == NULL)
+		perf_err_set(err, "--model NAME is missing");
+	else if (PERF_TRACE_BLOCK % o->block_tokens != 0)
+		perf_err_set(err, "--block-tokens %llu: must divide %d, the tokens per hash of the trace",
+			     (unsigned long long)o->block_tokens, (int)PERF_TRACE_BLOCK);
+	return !perf_err_is_set(err) && complete_sides(o, err);
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * backend.h - the contract between the engine and a network. Declarations only.
+ *
+ * Every slot: one thread at a time per mc_be; returns within about 1 ms; never calls up into the engine; writes *_out
+ * only on MC_OK; lengths in bytes. Whatever a peer sent (addresses, exported blobs) may be hostile: any bytes give a
+ * status.
+ *
+ * Promises, each a test in tests/contract:
+ *  (a) post and send take what they can: post accepts a prefix of the slices (*taken < n: again after the next poll,
+ *      with the rest); send takes a message whole or returns MC_ERR_AGAIN. Neither fails for lack of room.
+ *  (b) every post call that took at least one slice gives exactly one DONE, for just the slices that it took; DONE of a
+ *      write means that the far side's memory has the bytes, visible to its CPU; DONE of a read that they are here. A
+ *      post with n = 0 and no msg is MC_ERR_INVAL; with n = 0 and a msg it is an ordered message and gives a DONE.
+ *  (c) of a dying or closing peer all DONE and SENT come before its one EP_DOWN; nothing of that ep afterwards.
+ *      Messages that the peer completely sent before it ended gracefully (process exit after DONE/SENT) are delivered
+ *      before EP_DOWN.
+ *  (d) messages to one ep arrive whole, once, in order; a message sent after the DONE of a write arrives after its
+ *      bytes. With MC_CAP_POST_MSG the message attached to a post arrives after the bytes of all that was posted to
+ *      that ep before; it goes out only with a call that took all n slices.
+ *  (e) any blob, even hostile, gives a status.
+ *  (f) no allocation, lock or system call per slice in post and poll once warm.
+ *  (g) same results as loop.c.
+ *      After a refusal the caller polls and tries again before it sleeps; a refused post with n = 0 is MC_ERR_AGAIN.
+ *  (h) after arm returned MC_OK, the event fd becomes readable no later than anything that poll would report, and when
+ *      a refused send or post may be tried again; nothing that only time would bring is needed for progress. A send or
+ *      post after arm needs a new poll and arm.
+ *  (i) a post that ends in an error delivers no attached message.
+ */
+#ifndef MC_BACKEND_H
+#define MC_BACKEND_H
+
+#include <sys/uio.h>
+
+#include "config.h"
+#include "mc.h"
+
+struct mc_be; /* each plug-in defines its own */
+struct mc_be_mem;
+struct mc_be_rmem;
+struct mc_be_ep;
+
+enum { MC_BE_ABI = 1 };
+
+enum mc_cap {
+	MC_CAP_RMA = 1,       /* post works; without it the engine packs slices into messages */
+	MC_CAP_POST_MSG = 2,  /* post can carry a message that arrives after the bytes */
+	MC_CAP_SAME_ADDR = 4, /* one published address serves every peer; ep_create gives no blob of its own */
+	MC_CAP_PRIVATE = 8,   /* the kernel keeps outsiders off the channel: frames need no crc and mac */
+	MC_CAP_CUDA = 16,
+	MC_CAP_DMABUF = 32,
+};
+
+/* Transports that the settings allow, a mask. */
+enum mc_tp { MC_TP_SHM = 1, MC_TP_TCP = 2, MC_TP_RDMA = 4 };
+
+struct mc_be_cfg {
+	uint32_t transports;            /* enum mc_tp */
+	const struct mc_config *config; /* outlives the mc_be */
+	struct mc_hub *hub;             /* loop only */
+	uint32_t rank, size;            /* of the job, for sizing and log lines */
+};
+
+struct mc_be_caps {
+	uint32_t flags;     /* enum mc_cap */
+	uint32_t addr_len;  /* published address, at most 4096 bytes */
+	const void *addr;   /* borrowed until close */
+	uint32_t msg_max;   /* longest message, bytes; at least 4096 */
+	uint32_t copy_max;  /* longest message that send takes by copy (MC_SEND_COPY); at least 256 */
+	uint32_t iov_max;   /* iovecs per send; at least 4 */
+	uint32_t blob_max;  /* largest mem_export */
+	uint32_t ep_blob_max; /* largest ep_create blob; 0 with SAME_ADDR */
+	int event_fd;       /* epoll-able; owned by the backend */
+	char text[64];      /* "tcp (eth0)", for people */
+};
+
+/* Memory of this process; of a peer only through rmem. */
+struct mc_be_region {
+	void *addr;
+	uint64_t len;
+	uint32_t kind;   /* enum mc_mem_kind */
+	int32_t fd;      /* memfd behind pool memory (fd_off its start), dma-buf, or -1 */
+	uint64_t fd_off;
+	uint64_t id;     /* engine's number of the region, unique in this process, never reused */
+};
+
+struct mc_be_slice {
+	struct mc_be_mem *mem;
+	uint64_t off;
+	struct mc_be_rmem *rmem;
+	uint64_t roff, len;
+};
+
+enum mc_be_op { MC_BE_WRITE = 1, MC_BE_READ = 2 };
+
+struct mc_be_post {
+	uint32_t op;                     /* enum mc_be_op */
+	uint32_t n;
+	const struct mc_be_slice *slice; /* [n]; read before return only */
+	uint64_t cookie;                 /* comes back in the one DONE */
+	const void *msg; /* MC_CAP_POST_MSG, WRITE: framed message, [msg_len] <= copy_max, copied; NULL: none */
+	uint32_t msg_len;
+};
+
+enum mc_send_flags {
+	MC_SEND_COPY = 1, /* total <= copy_max: copied before return, no SENT event */
+};
+
+enum mc_be_kind {
+	MC_EV_DONE = 1, /* a post ended; cookie of the post */
+	MC_EV_SENT,     /* a message left: its buffers may be reused; cookie of the send */
+	MC_EV_MSG,      /* a message arrived; data, len; valid until the next poll or close */
+	MC_EV_EP_UP,    /* cookie of the ep; sends and posts may be made (they may be made before, too, and wait) */
+	MC_EV_EP_DOWN,  /* cookie of the ep; status says why; only ep_close is allowed from here */
+	MC_EV_FATAL,    /* the backend is lost */
+};
+
+struct mc_be_event {
+	enum mc_be_kind kind;
+	mc_status_t status;
+	uint64_t cookie;
+	const void *data; /* MSG: aligned to 8 bytes */
+	uint32_t len;
+	int32_t native;   /* errno or library code behind status, 0: none */
+	const char *why;  /* library's text for native; static; NULL: none */
+};
+
+struct mc_be_ops {
+	uint32_t abi, size; /* MC_BE_ABI, sizeof(struct mc_be_ops) */
+	const char *name;   /* "ucx" */
+	/*
+	 * MC_ERR_UNSUPPORTED: nothing here to work with (said in why[why_len], not logged). caps stay true until close.
+	 */
+	mc_status_t (*open)(const struct mc_be_cfg *cfg, struct mc_be **be_out, struct mc_be_caps *caps_out, char *why,
+			    size_t why_len);
+	void (*close)(struct mc_be *be); /* closes leftover eps and mems too; no events; ends within 1 s */
+	mc_status_t (*arm)(struct mc_be *be); /* MC_OK: may sleep on event_fd; MC_ERR_AGAIN: poll again first */
+
+	mc_status_t (*mem_reg)(struct mc_be *be, const struct mc_be_region *r, struct mc_be_mem **mem_out);
+	void (*mem_dereg)(struct mc_be *be, struct mc_be_mem *mem); /* the engine has drained it first */
+	mc_status_t (*mem_export)(struct mc_be *be, struct mc_be_mem *mem, void *blob,
+				  uint32_t *len); /* in room, out used */
+	/* MC_ERR_UNSUPPORTED: this memory cannot be reached one-sided from here (the engine packs). */
+	mc_status_t (*rmem_import)(struct mc_be *be, struct mc_be_ep *ep, const void *blob, uint32_t len,
+				   struct mc_be_rmem **rmem_out);
+	void (*rmem_drop)(struct mc_be *be, struct mc_be_rmem *rmem); /* not while a post uses it */
+
+	/* cookie comes back in EP_UP and EP_DOWN. blob: what the peer's ep_connect needs (nothing with SAME_ADDR). */
+	mc_status_t (*ep_create)(struct mc_be *be, uint64_t cookie, void *blob, uint32_t *len,
+				 struct mc_be_ep **ep_out);
+	/*
+	 * MC_ERR_PEER_DOWN: it is gone already.
+	 * peer: the peer's published address (SAME_ADDR) or its ep blob. MC_ERR_UNSUPPORTED: not reachable this way
+	 * (another host, say; the engine tries the next backend); text (may be NULL) gets how bytes will travel, or why
+	 * not.
+	 */
+	mc_status_t (*ep_connect)(struct mc_be *be, struct mc_be_ep *ep, const void *peer, uint32_t len, char *text,
+				  size_t text_len);
+	/* At once; all its DONE and SENT (MC_ERR_CANCELED) are reported by later polls, no EP_DOWN. In-flight messages
+	 * that were SENT still go out if the network allows. */
+	void (*ep_close)(struct mc_be *be, struct mc_be_ep *ep);
+
+	/* MC_ERR_AGAIN: no room now; MC_ERR_PEER_DOWN. Without MC_SEND_COPY the buffers stay untouched until SENT. */
+	mc_status_t (*send)(struct mc_be *be, struct mc_be_ep *ep, const struct iovec *iov, uint32_t n, uint32_t flags,
+			    uint64_t cookie);
+	/* MC_ERR_STALE: the peer freed the region; MC_ERR_PEER_DOWN. */
+	mc_status_t (*post)(struct mc_be *be, struct mc_be_ep *ep, const struct mc_be_post *p, uint32_t *taken_out);
+	uint32_t (*poll)(struct mc_be *be, struct mc_be_event *ev, uint32_t max); /* makes progress; number of events */
+};
+
+/* builtin.c: the only file that names plug-ins. NULL-terminated, best first for "auto". */
+extern const struct mc_be_ops *const mc_builtin_backends[];
+
+#endif

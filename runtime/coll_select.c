@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * coll_select.c - which algorithm for which collective, group and size: one table, first match wins.
+ *
+ * Every member must come to the same choice, so it depends only on what all of them know. Where the limits come from:
+ * docs/PERFORMANCE.md; `mcperf coll --table` prints the table.
+ */
+#include <string.h>
+
+#include "coll.h"
+
+#define ALGO_POINTER(name) &mc_algo_##name,
+const struct mc_algo *const mc_algos[] = {MC_ALGO_MAP(ALGO_POINTER) NULL};
+#undef ALGO_POINTER
+
+enum where { ANYWHERE = 0, ONE_HOST = 1, SEVERAL_HOSTS = 2 };
+
+#define ANY_N   UINT32_MAX
+#define ANY_LEN UINT64_MAX
+#define KIB(n)  (UINT64_C(n) << 10)
+
+/* Up to max_n members and max_bytes in one rank's block (bcast: in all). Lengths that not all members know count as
+ * endless. */
+static const struct rule {
+	enum mc_coll_op op;
+	enum where where;
+	uint32_t max_n;
+	uint64_t max_bytes;
+	const struct mc_algo *algo;
+} rules[] = {
+	{MC_COLL_BARRIER, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_barrier_dissemination},
+
+	{MC_COLL_BCAST, ANYWHERE, ANY_N, KIB(8), &mc_algo_bcast_spread},
+	{MC_COLL_BCAST, ONE_HOST, 16, ANY_LEN, &mc_algo_bcast_direct},
+	{MC_COLL_BCAST, ANYWHERE, 2, ANY_LEN, &mc_algo_bcast_direct},
+	{MC_COLL_BCAST, ANYWHERE, ANY_N, KIB(256), &mc_algo_bcast_binomial},
+	{MC_COLL_BCAST, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_bcast_chain},
+
+	{MC_COLL_SCATTER, ANYWHERE, 8, ANY_LEN, &mc_algo_scatter_direct},
+	{MC_COLL_SCATTER, ANYWHERE, ANY_N, KIB(2), &mc_algo_scatter_binomial},
+	{MC_COLL_SCATTER, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_scatter_direct},
+
+	{MC_COLL_GATHER, ANYWHERE, 8, ANY_LEN, &mc_algo_gather_direct},
+	{MC_COLL_GATHER, ANYWHERE, ANY_N, KIB(2), &mc_algo_gather_binomial},
+	{MC_COLL_GATHER, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_gather_direct},
+
+	{MC_COLL_ALLGATHER, ANYWHERE, 4, KIB(8), &mc_algo_allgather_direct},
+	{MC_COLL_ALLGATHER, ANYWHERE, ANY_N, KIB(2), &mc_algo_allgather_bruck},
+	{MC_COLL_ALLGATHER, ONE_HOST, ANY_N, ANY_LEN, &mc_algo_allgather_direct},
+	{MC_COLL_ALLGATHER, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_allgather_ring},
+
+	{MC_COLL_ALLTOALL, ANYWHERE, 8, ANY_LEN, &mc_algo_alltoall_direct},
+	{MC_COLL_ALLTOALL, ANYWHERE, ANY_N, 256, &mc_algo_alltoall_bruck},
+	{MC_COLL_ALLTOALL, ANYWHERE, ANY_N, KIB(8), &mc_algo_alltoall_direct},
+	{MC_COLL_ALLTOALL, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_alltoall_pairwise},
+};
+
+const struct mc_algo *mc_coll_select(const struct mc_ctx *ctx, enum mc_coll_op op, bool v, uint64_t bytes, uint32_t n,
+				     bool local)
+{
+	const struct mc_algo *forced = ctx->colls->force[op];
+	if (forced != NULL && (!v || forced->v))
+		return forced;
+	const struct rule *r = rules;
+	for (const struct rule *end = rules + MC_ARRAY_LEN(rules); r < end; r++)
+		if (r->op == op && n <= r->max_n && bytes <= r->max_bytes && (!v || r->algo->v) &&
+		    (r->where == ANYWHERE || (r->where == ONE_HOST) == local))
+			break;
+	return r->algo; /* the last rule of each collective fits all, and is fit for lengths per rank */
+}
+
+const struct mc_algo *mc_algo_find(enum mc_coll_op op, const char *name, size_t len)
+{
+	for (uint32_t i = 0; mc_algos[i] != NULL; i++)
+		if (mc_algos[i]->op == op && strlen(mc_algos[i]->name) == len &&
+		    memcmp(mc_algos[i]->name, name, len) == 0)
+			return mc_algos[i];
+	return NULL;
+}
+
+/* "bcast:chain,allgather:ring" */
+mc_status_t mc_coll_force(struct mc_ctx *ctx, const char *text)
+{
+	struct mc_colls *cs = ctx->colls;
+	memset(cs->force, 0, sizeof(cs->force));
+	while (text != NULL && *text != '\0') {
+		size_t all = strcspn(text, ","), name = strcspn(text, ":,");
+		int op = 0;
+		while (op < MC_COLL_OPS && (strlen(mc_coll_op_name((enum mc_coll_op)op)) != name ||
+					    memcmp(mc_coll_op_name((enum mc_coll_op)op), text, name) != 0))
+			op++;
+		const struct mc_algo *a = op < MC_COLL_OPS && name < all
+						  ? mc_algo_find((enum mc_coll_op)op, text + name + 1, all - name - 1)
+						  : NULL;
+		if (a == NULL) {
+			mc_error("MC_COLL_ALGORITHM: there is no '%.*s'; it is a list like bcast:chain,allgather:ring, "
+				 "and mcperf coll "
+				 "--table shows the names",
+				 (int)all, text);
+			return MC_ERR_CONFIG;
+		}
+		cs->force[op] = a;
+		text += all + (text[all] == ',');
+	}
+	return MC_OK;
+}
+
+mc_status_t mc_coll_rule_get(uint32_t index, struct mc_coll_rule *out)
+{
+	static const char *const where_text[] = {"any", "one host", "several hosts"};
+	if (out == NULL || out->size != sizeof(*out))
+		return MC_ERR_INVAL;
+	if (index >= MC_ARRAY_LEN(rules))
+		return MC_ERR_NOENT;
+	const struct rule *r = &rules[index];
+	out->op = r->op;
+	out->max_ranks = r->max_n;
+	out->max_bytes = r->max_bytes;
+	out->name = mc_coll_op_name(r->op);
+	out->where = where_text[r->where];
+	out->algorithm = r->algo->name;
+	return MC_OK;
+}
+
+const char *mc_coll_algorithm(struct mc_group *g, enum mc_coll_op op, uint64_t len)
+{
+	bool local = true;
+	if ((unsigned int)op >= MC_COLL_OPS)
+		return "?";
+	for (uint32_t i = 0; i < g->n; i++)
+		local = local && g->ctx->peer[g->peer[i]].host_id == g->ctx->host_id;
+	return mc_coll_select(g->ctx, op, false, len, g->n, local)->name;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * config_defs.h - the one table of settings. Adding a row here is all that a new setting needs: parsing, range check,
+ * mc_setting_get(), nearest-name errors and mc-env(7) follow from it.
+ * X(kind, field, name, default, choices or "min..max", unit, text)
+ * kinds: ENUM (field: int, index into choices "a|b|c"), UINT (uint32_t), SIZE (uint64_t, 4K 2M 1G), DUR (int64_t ns;
+ * "500ms", "2s", "0"; bare number: seconds), BOOL (int; yes|no|1|0|on|off|true|false), STR (char *), SECRET (char *,
+ * never shown).
+ */
+#define MC_CONFIG_DEFS(X)                                                                                              \
+	X(ENUM, backend, "MC_BACKEND", "auto", "auto|shm|ucx|loop|verbs", "",                                          \
+	  "Backend for data and control; auto picks per peer: shared memory on the same host, else the best network")  \
+	X(ENUM, transport, "MC_TRANSPORT", "auto", "auto|shm|tcp|rdma", "",                                            \
+	  "What a pair of ranks may use; shm keeps to one host, tcp forbids shared-memory copies and RDMA")            \
+	X(ENUM, progress, "MC_PROGRESS", "thread", "thread|manual", "",                                                \
+	  "thread: one progress thread per context, asleep when idle; manual: the program calls mc_progress()")        \
+	X(STR, role, "MC_ROLE", "", "", "", "Role of this rank, e.g. prefill or decode; mcrun sets it")                \
+	X(STR, device, "MC_DEVICE", "", "", "",                                                                        \
+	  "Network devices to use, comma separated, e.g. mlx5_0:1,eth0; empty: chosen by the backend")                 \
+	X(STR, config_file, "MC_CONFIG", "", "", "", "JSON file with settings {\"MC_NAME\": value}")                   \
+	X(ENUM, log, "MC_LOG", "warn", "error|warn|info|debug", "", "How much to log to stderr")                       \
+	X(DUR, init_timeout, "MC_INIT_TIMEOUT", "60s", "1ms..1h", "s", "Longest wait for all ranks in mc_init()")      \
+	X(DUR, cancel_timeout, "MC_CANCEL_TIMEOUT", "10s", "1ms..1h", "s",                                             \
+	  "A peer that does not confirm a cancel within this time is declared lost")                                   \
+	X(DUR, spin, "MC_SPIN", "20us", "0..1s", "us",                                                                 \
+	  "How long to poll after activity before sleeping; 0 sleeps at once")                                         \
+	X(SIZE, pack_size, "MC_PACK_SIZE", "512K", "4K..8M", "bytes",                                                  \
+	  "Payload of one packed message where slices travel by message (TCP)")                                        \
+	X(SIZE, pack_window, "MC_PACK_WINDOW", "4M", "64K..1G", "bytes",                                               \
+	  "Packed bytes under way to one peer that it has not yet acknowledged")                                       \
+	X(UINT, note_queue, "MC_NOTE_QUEUE", "65536", "16..16777216", "notes",                                         \
+	  "Notes kept for mc_note_recv(); a sender that exceeds it is declared faulty")                                \
+	X(UINT, counter_max, "MC_COUNTER_MAX", "65536", "16..16777216", "tags",                                        \
+	  "Tags per context whose arrivals are kept before mc_counter_open()")                                         \
+	X(SIZE, shm_ring, "MC_SHM_RING", "128K", "16K..64M", "bytes",                                                  \
+	  "Message ring per same-host peer and direction; a power of two, pages are taken on first use")               \
+	X(BOOL, shm_cma, "MC_SHM_CMA", "yes", "", "",                                                                  \
+	  "Copy between processes by process_vm_readv/writev where memory is not mapped")                              \
+	X(DUR, coll_timeout, "MC_COLL_TIMEOUT", "60s", "1ms..24h", "s",                                                \
+	  "A collective that is not complete after this time ends with an error that names who is missing")            \
+	X(SIZE, coll_short, "MC_COLL_SHORT", "8K", "0..1M", "bytes",                                                   \
+	  "Blocks of collectives up to this size travel in messages, longer ones from memory to memory; same on all "  \
+	  "ranks")                                                                                                     \
+	X(STR, coll_algorithm, "MC_COLL_ALGORITHM", "", "", "",                                                        \
+	  "Algorithms to use instead of the table's, e.g. bcast:chain,allgather:ring; the same on all ranks")          \
+	X(ENUM, ucx_rma, "MC_UCX_RMA", "auto", "auto|yes|no", "",                                                      \
+	  "One-sided transfers of UCX: auto where RDMA devices carry them; yes also over shared memory")               \
+	X(STR, host, "MC_HOST", "", "", "", "Name of this host as peers shall see it; empty: the system's")            \
+	X(STR, launcher, "MC_LAUNCHER", "", "", "",                                                                    \
+	  "Set by mcrun: local if it started every rank of the job on this host")                                      \
+	X(SECRET, job_key, "MC_JOB_KEY", "", "", "",                                                                   \
+	  "Key of the job, 64 hex digits, under which ranks authenticate each other; mcrun draws it")

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* hub.h - where contexts of one process meet: boot_local.c exchanges blobs in it, loop.c finds its peers. */
+#ifndef MC_HUB_H
+#define MC_HUB_H
+
+#include <pthread.h>
+
+#include "mc.h"
+
+struct mc_hub_round; /* one exchange; boot_local.c */
+
+struct mc_hub_slot {
+	uint32_t joined;    /* a context with this rank is open */
+	struct mc_be *loop; /* open loop backend of this rank, or NULL */
+};
+
+struct mc_hub {
+	pthread_mutex_t lock;
+	pthread_cond_t cond; /* CLOCK_MONOTONIC */
+	char job[64];
+	uint32_t n;
+	struct mc_hub_round *gathering; /* the exchange that still waits for ranks, or NULL */
+	struct mc_hub_slot slot[];
+};
+
+#endif

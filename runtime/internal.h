@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * internal.h - the engine's own structures. Everything hangs off struct mc_ctx and is guarded by ctx->lock unless a
+ * member says "atomic" or "constant". Nothing here knows a concrete network.
+ */
+#ifndef MC_INTERNAL_H
+#define MC_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/uio.h>
+
+#include "backend.h"
+#include "boot.h"
+#include "config.h"
+#include "log.h"
+#include "mc.h"
+#include "util.h"
+#include "wire.h"
+
+enum { MC_BE_MAX = 4, MC_BLOB_MAX = 4096, MC_FAULTS_KEPT = 256, MC_EVENTS = 64, MC_SCRATCH = 1024 };
+
+/* What travels between engines; bodies: docs/WIRE.md. Numbers are wire format. */
+enum mc_msg_kind {
+	MC_MSG_NOTIFY = 1,
+	MC_MSG_PUT = 2,
+	MC_MSG_ACK = 3,
+	MC_MSG_GET = 4,
+	MC_MSG_GET_DATA = 5,
+	MC_MSG_CANCEL = 6,
+	MC_MSG_LOOKUP = 7,
+	MC_MSG_LOOKUP_REPLY = 8,
+	MC_MSG_PING = 9,
+	MC_MSG_PONG = 10,
+	MC_MSG_BYE = 11,
+	MC_MSG_COLL = 12,
+	MC_MSG_COLL_ASK = 13,
+	MC_MSG_COLL_TELL = 14,
+	MC_MSG_COLL_ABORT = 15,
+	MC_MSG_REGION_ASK = 16,
+	MC_MSG_REGION_TELL = 17,
+	MC_MSG_REGION_GONE = 18,
+	MC_MSG_KINDS = 19,
+};
+
+struct mc_be_slot { /* one open backend; constant after init */
+	const struct mc_be_ops *ops;
+	struct mc_be *be;
+	struct mc_be_caps caps;
+};
+
+/* ---- messages on their way out (msg.c) ---- */
+
+struct mc_tx {
+	struct mc_list node;  /* peer->txq, or ctx->tx_free[] */
+	struct mc_peer *peer;
+	void (*done)(struct mc_tx *tx, mc_status_t s); /* once; NULL: nobody cares. The tx is recycled after it. */
+	struct mc_req *req;   /* for done */
+	struct mc_mem *mem;   /* for done: region pinned while a reply reads from it */
+	uint64_t arg;         /* for done */
+	uint8_t kind;
+	bool large;
+	bool flying;          /* handed to the backend, SENT to come */
+	uint32_t body_len;    /* behind the frame header in buf */
+	uint32_t data_len;
+	uint32_t iov_n;       /* iov[0] is buf */
+	uint32_t iov_room, buf_room;
+	struct iovec *iov;
+	uint8_t *buf;
+	uint8_t *bounce;      /* [bounce_room] small pieces are gathered here; large messages only, made on first use */
+	uint32_t bounce_room, bounce_len;
+};
+
+/* ---- peers (peer.c) ---- */
+
+enum mc_peer_state { MC_PEER_IDLE, MC_PEER_CONNECTING, MC_PEER_UP, MC_PEER_DOWN };
+
+struct mc_peer {
+	struct mc_ctx *ctx;
+	uint32_t rank;
+	uint64_t epoch;             /* constant */
+	char role[MC_ROLE_MAX], host[MC_NAME_MAX];
+	uint64_t host_id;
+	int32_t pid;
+	void *record;               /* its published record, [record_len]; addresses point into it */
+	uint32_t record_len;
+	struct {                    /* its address per backend of ours; len 0: it has none */
+		const void *p;
+		uint32_t len;
+	} addr[MC_BE_MAX];
+
+	_Atomic(int) state;         /* enum mc_peer_state; written under the lock */
+	mc_status_t why;            /* when down */
+	bool left;                  /* it said goodbye */
+	bool bye_sent;              /* we did, and it has not answered */
+	struct mc_be_slot *link;    /* chosen backend; NULL before */
+	struct mc_be_ep *ep;
+	char link_text[MC_NAME_MAX];
+	struct mc_list dying;       /* in ctx->dying until handled */
+	mc_status_t dying_why;
+
+	struct mc_list txq;         /* struct mc_tx waiting for room */
+	struct mc_list flying;      /* struct mc_tx at the backend */
+	uint32_t txq_n;
+	struct mc_list reqs;        /* struct mc_req not ended */
+	struct mc_list pump;        /* struct mc_req with something left to send */
+	struct mc_list pump_node;   /* in ctx->pumping */
+	uint64_t packed_out;        /* packed bytes sent and not acknowledged */
+	struct mc_list failed;      /* struct mc_failed: incoming transfers whose rest is to be refused */
+	uint32_t failed_n;
+	uint32_t parked_n;          /* lookups of this peer that wait here */
+	uint64_t pongs;             /* echo replies seen */
+	uint64_t pings;
+	uint64_t tx_bytes, rx_bytes, tx_slices, tx_merged, tx_msgs, rx_msgs;
+	struct mc_ratelimit noise;
+};
+
+struct mc_failed {
+	struct mc_list node;
+	uint64_t xfer;
+	mc_status_t status;
+};
+
+/* ---- memory (mem.c) ---- */
+
+struct mc_mem {
+	struct mc_ctx *ctx;
+	uint64_t id;                /* generation << 32 | slot */
+	uint8_t *addr;
+	uint64_t len;
+	uint64_t map_len;           /* pool memory: bytes mapped; 0: caller's own */
+	int fd;                     /* memfd or -1 */
+	uint32_t kind;
+	uint32_t busy;              /* requests of this rank that use it */
+	uint32_t serving;           /* replies to peers that read from it */
+	struct mc_be_mem *be_mem[MC_BE_MAX]; /* by ctx->be index; NULL: not registered there */
+	char *name;                 /* published, or NULL */
+	uint32_t *asker;            /* [asker_n] peers that hold a descriptor by number: told when it is freed */
+	uint32_t asker_n;
+};
+
+struct mc_rmem {
+	struct mc_ctx *ctx;
+	struct mc_peer *peer;
+	struct mc_list node;        /* ctx->rmems */
+	uint64_t id, len;
+	struct mc_be_rmem *be_rmem; /* of peer->link; NULL: only by message */
+	uint32_t busy;
+	bool released;
+};
+
+enum mc_dir_what { MC_DIR_NAME = 1, MC_DIR_ID = 2, MC_DIR_POOL = 3 }; /* wire format */
+enum { MC_ENTRY_MAX = 65536 };
+
+struct mc_parked { /* a peer's lookup of a name that is not there yet */
+	struct mc_list node;
+	struct mc_peer *peer;
+	uint64_t cookie;
+	enum mc_dir_what what;
+	char name[MC_NAME_MAX];
+};
+
+struct mc_lookup { /* a lookup of ours; the asker's memory */
+	struct mc_list node;
+	struct mc_peer *peer;
+	uint64_t cookie;
+	/* Under the lock, once, when the answer (borrowed) or the peer's loss comes; k is out of all lists by then. */
+	void (*done)(struct mc_lookup *k, mc_status_t s, const void *blob, uint32_t len);
+};
+
+/* ---- requests (req.c, xfer.c, pack.c) ---- */
+
+enum mc_req_kind { MC_REQ_PUT, MC_REQ_GET, MC_REQ_NOTE, MC_REQ_GROUP };
+
+struct mc_pin {
+	struct mc_mem *mem;
+	struct mc_rmem *rmem;
+};
+
+struct mc_run { /* packed path: count pieces of len bytes, the next one stride (here) and rstride (there) further on */
+	uint8_t *addr;
+	uint64_t rid; /* region id at the peer */
+	uint64_t roff, len;
+	uint64_t stride, rstride;
+	uint32_t count;
+};
+
+struct mc_srun { /* one-sided path, strided: the same with the backend's handles */
+	struct mc_be_mem *mem;
+	uint64_t off;
+	struct mc_be_rmem *rmem;
+	uint64_t roff, len;
+	uint64_t stride, rstride;
+	uint32_t count;
+};
+
+struct mc_xfer_run { /* what the KV layer hands in, whatever the link does with it */
+	struct mc_mem *mem;
+	uint64_t off;
+	struct mc_rmem *rmem;
+	uint64_t roff, len;
+	uint64_t stride, rstride;
+	uint32_t count;
+};
+
+struct mc_cursor { /* a place in a request's runs: byte `off` of piece `piece` of run `run` */
+	uint32_t run, piece;
+	uint64_t off;
+};
+
+struct mc_chunk { /* packed get: one message's worth */
+	struct mc_cursor at;
+	bool done;
+	uint32_t len;
+};
+
+struct mc_req {
+	struct mc_ctx *ctx;
+	struct mc_peer *peer;
+	struct mc_list node;        /* peer->reqs, or ctx->req_free */
+	struct mc_list pump;        /* peer->pump */
+	struct mc_list timed;       /* ctx->timed: has a deadline */
+	uint64_t xfer;              /* number on the wire: use of the slot << 32 | slot */
+	uint32_t slot;              /* in ctx->req_slot, for the life of the object */
+	enum mc_req_kind kind;
+	_Atomic(uint32_t) state;    /* futex word: 0 running, 1 ended (status is then constant) */
+	_Atomic(uint32_t) refs;     /* caller and engine */
+	mc_status_t status;
+	mc_status_t failing;        /* not MC_OK: it will end so, once nothing is under way */
+	bool rma;                   /* else packed */
+	bool strided;               /* rma with srun[] rather than slice[] */
+	bool notify_sent;
+	uint32_t flying;            /* posts and messages that hold on to buffers; each ends, whatever happens */
+	uint32_t unacked;           /* packed messages that the peer has not answered yet */
+	uint32_t next;              /* first run not yet sent */
+	struct mc_cursor at;        /* packed and strided: exactly where; at.run equals next */
+	uint32_t run_n, run_room;
+	union {
+		struct mc_be_slice *slice; /* rma */
+		struct mc_srun *srun;      /* rma, strided */
+		struct mc_run *run;        /* packed; there is room for run_room of the largest */
+	};
+	struct mc_pin *pin;
+	uint32_t pin_n, pin_room;
+	struct mc_chunk *chunk;
+	uint32_t chunk_n, chunk_room;
+	int64_t deadline_ns;        /* INT64_MAX: none; once failing: until the peer must have answered */
+	uint32_t notify_flags;
+	uint64_t notify_tag, notify_add;
+	uint8_t *payload;           /* [payload_len] */
+	uint32_t payload_len, payload_room;
+	uint32_t slices;
+	uint64_t bytes;
+	int64_t start_ns, post_ns, end_ns;
+	struct mc_list kids;        /* MC_REQ_GROUP: requests that it stands for; flying counts them */
+	struct mc_list kid;         /* in the group's list */
+	void (*on_end)(struct mc_req *r,
+		       void *arg); /* engine's own requests: called under the lock, once, at the end */
+	void *on_end_arg;
+};
+
+/* ---- arrivals (arrive.c) ---- */
+
+struct mc_counter {
+	struct mc_ctx *ctx;
+	struct mc_counter *next;    /* hash chain */
+	uint64_t tag;
+	uint32_t peer;
+	bool open;                  /* a handle exists; else it only keeps early arrivals */
+	_Atomic(uint64_t) value;
+	_Atomic(uint32_t) seq;      /* futex word */
+};
+
+struct mc_note_node {
+	struct mc_list node;
+	struct mc_note note;
+	_Alignas(16) uint8_t data[];
+};
+
+/* ---- groups and collectives ---- */
+
+struct mc_group {
+	struct mc_ctx *ctx;
+	struct mc_list node;        /* ctx->groups */
+	bool builtin;
+	uint64_t sig;               /* hash of the member list: the group's name on the wire */
+	uint32_t n, self;           /* self: own rank or MC_NO_RANK */
+	uint32_t *peer;             /* [n] world ranks */
+};
+
+struct mc_fault_node {
+	struct mc_list node;
+	struct mc_fault fault;
+};
+
+/* ---- context ---- */
+
+#define MC_COUNTER_BUCKETS 1024u
+
+struct mc_ctx {
+	struct mc_config cfg;       /* constant */
+	const struct mc_boot_ops *boot_ops;
+	struct mc_boot *boot;
+	struct mc_boot_info boot_info;
+	uint32_t rank, size;        /* constant */
+	uint64_t job, epoch, host_id;
+	char role[MC_ROLE_MAX], host[MC_NAME_MAX];
+	struct mc_mac_key key;
+	bool manual;
+
+	pthread_mutex_t lock;
+	_Atomic(uint32_t) lockers;  /* callers that want the lock: the progress thread makes way */
+	struct mc_be_slot be[MC_BE_MAX];
+	uint32_t be_n;
+	struct mc_peer *peer;       /* [size] */
+	struct mc_group *world, *node;
+	struct mc_list groups;
+
+	pthread_t thread;
+	bool thread_on;
+	_Atomic(bool) stop;
+	int epfd, wake_fd;
+	_Atomic(uint32_t) asleep;   /* sleepers in epoll_wait */
+	_Atomic(uint32_t) sleepers; /* callers in futex waits */
+	_Atomic(bool) armed;        /* the program armed mc_progress_fd() itself */
+	_Atomic(bool) kicked;       /* wake_fd was written */
+	int64_t timer_ns;           /* earliest deadline of a request; INT64_MAX: none */
+	int64_t sleep_until_ns;     /* the progress thread's alarm, while it is asleep */
+	int64_t boot_check_ns;
+	_Atomic(uint32_t) ticks;    /* polls, to look at the clock now and then */
+	bool leaving;               /* in mc_finalize(): peers that close their links are no loss */
+	bool stale_arm;             /* someone polled since the backends were armed */
+
+	struct mc_mem **region;     /* [region_n] by slot; NULL: free */
+	uint32_t *region_gen;
+	uint32_t region_n;
+	struct mc_list rmems;
+	struct mc_list parked, lookups;
+	struct mc_list pools;       /* struct mc_kv_pool */
+	struct mc_list reshards;    /* struct mc_reshard */
+	uint64_t cookie;
+
+	struct mc_be_slice *scratch; /* [MC_SCRATCH] strided runs on their way into a post */
+	struct mc_list tx_free[2];  /* small, large */
+	struct mc_list req_free;
+	struct mc_list dying;       /* struct mc_peer to be taken down */
+	struct mc_list pumping;     /* struct mc_peer with requests to feed */
+	struct mc_list timed;
+	struct mc_req **req_slot;   /* [req_slot_n] every request object ever made */
+	uint32_t req_slot_n, req_slot_room;
+
+	struct mc_counter *counter[MC_COUNTER_BUCKETS];
+	uint32_t counter_early;     /* tags kept without a handle */
+	struct mc_list notes;
+	uint32_t note_n;
+	_Atomic(uint32_t) note_seq; /* futex word: a note came */
+	_Atomic(uint32_t) peer_seq; /* futex word: a peer changed state, a reply came */
+	struct mc_list faults;
+	uint32_t fault_n;
+
+	struct mc_colls *colls;     /* coll.h */
+	uint32_t coll_msg_n;        /* messages of collectives that have not started here */
+	uint32_t coll_running;
+	bool coll_recent;           /* one was started since the progress thread went to sleep */
+	int64_t coll_timer_ns;      /* earliest alarm of a collective, or before; INT64_MAX: none */
+	_Atomic(uint32_t) coll_seq; /* grows when a peer is lost or leaves */
+};
+
+/* progress.c */
+void mc_ctx_lock(struct mc_ctx *ctx);
+void mc_ctx_unlock(struct mc_ctx *ctx);
+uint32_t mc_progress_locked(struct mc_ctx *ctx);
+mc_status_t mc_progress_open(struct mc_ctx *ctx);   /* epoll set; thread unless manual */
+void mc_progress_stop(struct mc_ctx *ctx);          /* joins the thread */
+void mc_progress_close(struct mc_ctx *ctx);
+void mc_progress_kick(struct mc_ctx *ctx);          /* something needs the progress thread: wake it if it sleeps */
+void mc_progress_posted(struct mc_ctx *ctx, uint64_t bytes); /* under the lock, last thing of a call that posted */
+void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word); /* word changed: wake who waits on it */
+/*
+ * Wait until pred(arg), which is called without the lock, or the deadline. Drives progress itself for the spin time,
+ * then sleeps on *word (which every change of what pred looks at must bump). MC_OK or MC_ERR_TIMEOUT. Not under the
+ * lock.
+ */
+mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg, _Atomic(uint32_t) *word,
+			  int64_t deadline_ns);
+
+/* peer.c */
+mc_status_t mc_peers_load(struct mc_ctx *ctx);      /* read all published records */
+void mc_peers_free(struct mc_ctx *ctx);
+mc_status_t mc_record_make(struct mc_ctx *ctx, void *buf, uint32_t room, uint32_t *len_out);
+mc_status_t mc_record_parse(struct mc_ctx *ctx, struct mc_peer *p, const void *buf, uint32_t len);
+mc_status_t mc_peer_start(struct mc_peer *p);       /* idle -> connecting; MC_OK also when further on */
+void mc_peer_fail(struct mc_peer *p, mc_status_t why, const char *fmt, ...) MC_PRINTF(3, 4); /* logs, reports, marks */
+void mc_peer_leave(struct mc_peer *p);              /* it said goodbye */
+void mc_peers_bury(struct mc_ctx *ctx);             /* take down what is marked */
+struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t rank);
+void mc_fault_add(struct mc_ctx *ctx, uint32_t peer, mc_status_t s, const char *text);
+
+/* msg.c */
+struct mc_tx *mc_tx_get(struct mc_peer *p, enum mc_msg_kind kind, bool large); /* NULL: no memory */
+void mc_tx_put(struct mc_tx *tx);                   /* unused tx back */
+void mc_tx_body(struct mc_tx *tx, struct mc_wr *w); /* writer over the body's room */
+void mc_tx_send(struct mc_tx *tx, const struct mc_wr *w); /* takes the tx; done may run before return */
+void mc_tx_flush(struct mc_peer *p);                /* send what waits for room */
+void mc_tx_sent(struct mc_ctx *ctx, uint64_t cookie, mc_status_t s);
+void mc_tx_fail_all(struct mc_peer *p, mc_status_t s);
+void mc_tx_free_all(struct mc_ctx *ctx);
+void mc_bye_send(struct mc_peer *p, uint8_t answer);
+uint32_t mc_tx_encode(struct mc_tx *tx, const struct mc_wr *w); /* for POST_MSG: framed length in tx->buf */
+void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg, uint32_t len);
+
+/* mem.c, dir.c */
+struct mc_mem *mc_region_find(struct mc_ctx *ctx, uint64_t id); /* NULL: freed or never was */
+void mc_mems_free(struct mc_ctx *ctx);
+mc_status_t mc_mem_encode(struct mc_mem *m, struct mc_wr *w);
+void mc_rmem_unpin(struct mc_rmem *r);
+void mc_rmems_free(struct mc_ctx *ctx);
+mc_status_t mc_rmem_import(struct mc_peer *p, const void *blob, uint32_t len, struct mc_rmem **out);
+void mc_dir_peer_down(struct mc_peer *p);
+void mc_dir_published(struct mc_ctx *ctx, enum mc_dir_what what, const char *name);
+/* Ask k->peer for an entry; k->done is set. Under the lock. MC_DIR_ID: MC_ERR_STALE comes at once if it is gone. */
+mc_status_t mc_dir_ask(struct mc_lookup *k, enum mc_dir_what what, uint64_t id, const char *name);
+/* The same, waiting; not under the lock. *blob_out is the caller's to free. */
+mc_status_t mc_dir_lookup(struct mc_peer *p, enum mc_dir_what what, uint64_t id, const char *name, int64_t timeout_ns,
+			  void **blob_out, uint32_t *len_out);
+mc_status_t mc_kv_pool_encode(struct mc_ctx *ctx, const char *name,
+			      struct mc_wr *w); /* MC_ERR_NOENT: none of that name */
+void mc_on_lookup(struct mc_peer *p, struct mc_rd *r);
+void mc_on_lookup_reply(struct mc_peer *p, struct mc_rd *r);
+mc_status_t mc_region_ask(struct mc_peer *p, uint64_t id); /* the answer goes to mc_coll_region_told() */
+void mc_region_freed(struct mc_mem *m);             /* under the lock: tell those who asked */
+void mc_on_region_ask(struct mc_peer *p, struct mc_rd *r);
+void mc_on_region_tell(struct mc_peer *p, struct mc_rd *r);
+void mc_on_region_gone(struct mc_peer *p, struct mc_rd *r);
+
+/* req.c */
+struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind);
+mc_status_t mc_req_reserve(struct mc_req *r, uint32_t runs);
+mc_status_t mc_req_pin(struct mc_req *r, struct mc_mem *mem, struct mc_rmem *rmem);
+void mc_req_drop(struct mc_req *r);                 /* one reference */
+void mc_req_fail(struct mc_req *r, mc_status_t s);  /* ends it once nothing is under way */
+void mc_req_settle(struct mc_req *r);               /* ends it if it is complete, or failing and idle */
+struct mc_req *mc_req_find(struct mc_peer *p, uint64_t xfer); /* running request of that number to that peer, or NULL */
+void mc_req_timed(struct mc_req *r, int64_t deadline_ns);
+void mc_req_timers(struct mc_ctx *ctx, int64_t now);
+void mc_reqs_free(struct mc_ctx *ctx);
+
+/* xfer.c, pack.c */
+/*
+ * Start a transfer for the engine itself (collectives, KV pools); under the lock. on_end is called when it ends,
+ * possibly before this returns; nobody frees the request. The caller ends with mc_progress_posted(). Errors as
+ * mc_put(): nothing was started.
+ */
+mc_status_t mc_xfer_submit(struct mc_peer *p, enum mc_req_kind kind, const struct mc_slice *slice, uint32_t n,
+			   const struct mc_xfer_opts *opts, void (*on_end)(struct mc_req *r, void *arg), void *arg);
+void mc_xfer_start(struct mc_req *r);
+mc_status_t mc_xfer_add(struct mc_req *r, const struct mc_xfer_run *x); /* r->rma is set; room is reserved */
+bool mc_xfer_link_rma(const struct mc_peer *p);
+bool mc_xfer_mem_rma(const struct mc_peer *p, const struct mc_mem *mem);
+void mc_xfer_notify(struct mc_req *r);              /* every byte is in place: tell the peer */
+mc_status_t mc_xfer_take_opts(struct mc_req *r, const struct mc_xfer_opts *opts);
+void mc_xfer_discard(struct mc_req *r);             /* a request that was not started */
+void mc_xfer_pump(struct mc_ctx *ctx);
+void mc_xfer_posted(struct mc_req *r, mc_status_t s); /* DONE */
+void mc_xfer_want_pump(struct mc_req *r);
+bool mc_pack_step(struct mc_req *r);                /* send one message; false: no room or nothing left */
+void mc_pack_abandon(struct mc_req *r);            /* tell the peer that no more of it comes */
+void mc_on_put(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len);
+void mc_on_ack(struct mc_peer *p, struct mc_rd *r);
+void mc_on_get(struct mc_peer *p, struct mc_rd *r);
+void mc_on_get_data(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len);
+void mc_on_cancel(struct mc_peer *p, struct mc_rd *r);
+void mc_failed_clear(struct mc_peer *p);
+
+/* A request that stands for others, up to all of which it waits; its caller adds them between these two. Under the
+ * lock. */
+struct mc_req *mc_req_group(struct mc_ctx *ctx);
+void mc_req_group_add(struct mc_req *group, struct mc_req *kid); /* before the kid starts */
+void mc_req_group_ready(struct mc_req *group, mc_status_t s);    /* all are added; not MC_OK: cancel them */
+
+/* arrive.c */
+void mc_notify_encode(const struct mc_req *r, struct mc_wr *w);
+mc_status_t mc_notify_apply(struct mc_peer *p, struct mc_rd *r); /* MC_ERR_PROTO: malformed */
+void mc_arrivals_peer_down(struct mc_peer *p);
+void mc_arrivals_free(struct mc_ctx *ctx);
+
+/* group.c, coll.c */
+mc_status_t mc_groups_open(struct mc_ctx *ctx);
+void mc_groups_free(struct mc_ctx *ctx);
+mc_status_t mc_colls_open(struct mc_ctx *ctx);
+uint32_t mc_colls_run(struct mc_ctx *ctx);          /* act on what has happened; number of collectives looked at */
+void mc_colls_timers(struct mc_ctx *ctx, int64_t now);
+bool mc_colls_idle(const struct mc_ctx *ctx);       /* nothing left that could be done at once */
+void mc_colls_close(struct mc_ctx *ctx);
+void mc_coll_region_told(struct mc_peer *p, uint64_t id, mc_status_t s, const void *blob, uint32_t len);
+void mc_coll_region_gone(struct mc_peer *p, uint64_t id);
+void mc_on_coll(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len);
+void mc_on_coll_abort(struct mc_peer *p, struct mc_rd *r);
+void mc_on_coll_ask(struct mc_peer *p, struct mc_rd *r);
+void mc_on_coll_tell(struct mc_peer *p, struct mc_rd *r);
+void mc_colls_free(struct mc_ctx *ctx);             /* forget groups, early messages, descriptors */
+
+#endif

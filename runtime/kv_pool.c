@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * kv_pool.c - KV pools of this process and of peers: a layout over one or more regions, published once under a name.
+ * Record of a pool in the directory: layout, u32 n, n times (u64 region, u64 offset of the base in it).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv_priv.h"
+
+enum { BASES_MAX = 4000 }; /* 16 bytes each: the record must fit a directory entry */
+
+static struct mc_kv_pool *pool_find(struct mc_ctx *ctx, const char *name)
+{
+	for (struct mc_list *l = ctx->pools.next; l != &ctx->pools; l = l->next) {
+		struct mc_kv_pool *p = mc_container_of(l, struct mc_kv_pool, node);
+		if (strcmp(p->name, name) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+struct mc_kv_pool *mc_kv_pool_find(struct mc_ctx *ctx, const char *name)
+{
+	return pool_find(ctx, name);
+}
+
+mc_status_t mc_kv_pool_encode(struct mc_ctx *ctx, const char *name, struct mc_wr *w)
+{
+	struct mc_kv_pool *p = pool_find(ctx, name);
+	if (p == NULL)
+		return MC_ERR_NOENT;
+	mc_kv_layout_put(w, &p->layout);
+	mc_wr_u32(w, p->base_n);
+	for (uint32_t i = 0; i < p->base_n; i++) {
+		mc_wr_u64(w, p->base[i].mem->id);
+		mc_wr_u64(w, p->base[i].off);
+	}
+	return w->bad ? MC_ERR_NOSPC : MC_OK;
+}
+
+static mc_status_t check_bases(struct mc_ctx *ctx, const struct mc_kv_layout *l, const struct mc_buf *base, uint32_t n)
+{
+	char why[200];
+	uint64_t *len = calloc(n, sizeof(*len));
+	if (len == NULL)
+		return MC_ERR_NOMEM;
+	mc_status_t s = MC_OK;
+	for (uint32_t i = 0; i < n && s == MC_OK; i++) {
+		if (base[i].mem == NULL || base[i].mem->ctx != ctx || base[i].off > base[i].mem->len)
+			s = MC_ERR_INVAL;
+		else
+			len[i] = base[i].mem->len - base[i].off;
+	}
+	if (s == MC_OK) {
+		s = mc_kv_layout_fits(l, len, n, why, sizeof(why));
+		if (s != MC_OK)
+			mc_error("rank %u: KV layout: %s", ctx->rank, why);
+	}
+	free(len);
+	return s;
+}
+
+mc_status_t mc_kv_pool_open(struct mc_ctx *ctx, const struct mc_kv_layout *layout, const struct mc_buf *base,
+			    uint32_t base_n, const char *name, struct mc_kv_pool **pool_out)
+{
+	if (layout == NULL || base == NULL || base_n == 0 || base_n > BASES_MAX || name == NULL || name[0] == '\0' ||
+	    strlen(name) >= MC_NAME_MAX || pool_out == NULL)
+		return MC_ERR_INVAL;
+	mc_status_t s = check_bases(ctx, layout, base, base_n);
+	if (s != MC_OK)
+		return s;
+	struct mc_kv_pool *p = calloc(1, sizeof(*p) + base_n * sizeof(struct mc_buf));
+	if (p == NULL)
+		return MC_ERR_NOMEM;
+	p->ctx = ctx;
+	p->layout = *layout;
+	p->base_n = base_n;
+	memcpy(p->base, base, base_n * sizeof(struct mc_buf));
+	memcpy(p->name, name, strlen(name) + 1);
+	mc_ctx_lock(ctx);
+	if (pool_find(ctx, name) != NULL) {
+		s = MC_ERR_BUSY;
+	} else {
+		for (uint32_t i = 0; i < base_n; i++)
+			p->base[i].mem->busy++;
+		mc_list_add_tail(&ctx->pools, &p->node);
+		mc_dir_published(ctx, MC_DIR_POOL, name);
+	}
+	mc_ctx_unlock(ctx);
+	mc_progress_kick(ctx);
+	if (s != MC_OK) {
+		free(p);
+		return s;
+	}
+	*pool_out = p;
+	return MC_OK;
+}
+
+static void pool_destroy(struct mc_kv_pool *p)
+{
+	mc_list_del(&p->node);
+	for (uint32_t i = 0; i < p->base_n; i++)
+		p->base[i].mem->busy--;
+	free(p);
+}
+
+mc_status_t mc_kv_pool_close(struct mc_kv_pool *pool)
+{
+	if (pool == NULL)
+		return MC_OK;
+	struct mc_ctx *ctx = pool->ctx;
+	mc_ctx_lock(ctx);
+	mc_status_t s = pool->users > 0 ? MC_ERR_BUSY : MC_OK;
+	if (s == MC_OK)
+		pool_destroy(pool);
+	mc_ctx_unlock(ctx);
+	return s;
+}
+
+/* At the end of the context; the reshards are gone. */
+void mc_kv_pools_free(struct mc_ctx *ctx)
+{
+	while (!mc_list_empty(&ctx->pools))
+		pool_destroy(mc_container_of(ctx->pools.next, struct mc_kv_pool, node));
+}
+
+/* ---- pools of peers ---- */
+
+mc_status_t mc_kv_rpool_parse(const void *blob, uint32_t len, struct mc_kv_rpool **out)
+{
+	struct mc_kv_layout layout;
+	struct mc_rd r;
+	mc_rd_init(&r, blob, len);
+	mc_status_t s = mc_kv_layout_get(&r, &layout);
+	uint32_t n = mc_rd_u32(&r);
+	if (s != MC_OK || r.bad || n != mc_kv_layout_base_n(&layout) || mc_rd_left(&r) != (size_t)n * 16)
+		return MC_ERR_PROTO;
+	struct mc_kv_rpool *p = calloc(1, sizeof(*p) + n * sizeof(p->base[0]));
+	if (p == NULL)
+		return MC_ERR_NOMEM;
+	p->layout = layout;
+	p->base_n = n;
+	for (uint32_t i = 0; i < n; i++) {
+		p->base[i].id = mc_rd_u64(&r);
+		p->base[i].off = mc_rd_u64(&r);
+	}
+	*out = p;
+	return MC_OK;
+}
+
+mc_status_t mc_kv_rpool_fetch(struct mc_peer *peer, const char *name, int64_t timeout_ns, struct mc_kv_rpool **out)
+{
+	void *blob;
+	uint32_t len;
+	mc_status_t s = mc_dir_lookup(peer, MC_DIR_POOL, 0, name, timeout_ns, &blob, &len);
+	if (s != MC_OK)
+		return s;
+	s = mc_kv_rpool_parse(blob, len, out);
+	free(blob);
+	if (s == MC_OK)
+		(*out)->peer = peer;
+	else
+		mc_error("rank %u: what peer %u publishes as KV pool '%s' is malformed", peer->ctx->rank, peer->rank,
+			 name);
+	return s;
+}
+
+/* Descriptors of the regions behind the bases; equal regions are fetched once. */
+mc_status_t mc_kv_rpool_import(struct mc_kv_rpool *p, int64_t deadline_ns)
+{
+	struct mc_ctx *ctx = p->peer->ctx;
+	for (uint32_t i = 0; i < p->base_n; i++) {
+		for (uint32_t k = 0; k < i && p->base[i].rmem == NULL; k++)
+			if (p->base[k].id == p->base[i].id)
+				p->base[i].rmem = p->base[k].rmem;
+		if (p->base[i].rmem != NULL)
+			continue;
+		void *blob;
+		uint32_t len;
+		mc_status_t s =
+			mc_dir_lookup(p->peer, MC_DIR_ID, p->base[i].id, "", deadline_ns - mc_now_ns(), &blob, &len);
+		if (s != MC_OK)
+			return s;
+		mc_ctx_lock(ctx);
+		s = mc_rmem_import(p->peer, blob, len, &p->base[i].rmem);
+		mc_ctx_unlock(ctx);
+		free(blob);
+		if (s != MC_OK)
+			return s;
+		p->base[i].owned = true;
+	}
+	/* The layout must lie inside what is there, whatever the peer claims. */
+	char why[200];
+	uint64_t *room = calloc(p->base_n, sizeof(*room));
+	if (room == NULL)
+		return MC_ERR_NOMEM;
+	for (uint32_t i = 0; i < p->base_n; i++)
+		room[i] = p->base[i].off <= p->base[i].rmem->len ? p->base[i].rmem->len - p->base[i].off : 0;
+	mc_status_t s = mc_kv_layout_fits(&p->layout, room, p->base_n, why, sizeof(why));
+	free(room);
+	if (s != MC_OK) {
+		mc_error("rank %u: KV pool of peer %u: %s", ctx->rank, p->peer->rank, why);
+		return MC_ERR_PROTO;
+	}
+	p->imported = true;
+	return MC_OK;
+}
+
+void mc_kv_rpool_free(struct mc_kv_rpool *p)
+{
+	for (uint32_t i = 0; p != NULL && i < p->base_n; i++)
+		if (p->base[i].owned)
+			mc_rmem_release(p->base[i].rmem);
+	free(p);
+}

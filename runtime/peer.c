@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * peer.c - peers: what they published, how they are reached, and how they are lost.
+ *
+ *   idle -> connecting -> up -> down
+ *
+ * Connections are made on first use. Whatever sees a loss marks the peer (mc_peer_fail); mc_peers_bury() takes it down
+ * from the progress loop, so that no caller finds its request ended under its hands.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+/* Record of a rank, published once through the rendezvous. Format: docs/WIRE.md. */
+#define RECORD_MAGIC   0x5243434du /* "MCCR" */
+#define RECORD_VERSION 1u
+
+struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t rank)
+{
+	return rank < ctx->size ? &ctx->peer[rank] : NULL;
+}
+
+mc_status_t mc_record_make(struct mc_ctx *ctx, void *buf, uint32_t room, uint32_t *len_out)
+{
+	struct mc_wr w;
+	mc_wr_init(&w, buf, room - MC_MAC_LEN);
+	mc_wr_u32(&w, RECORD_MAGIC);
+	mc_wr_u32(&w, RECORD_VERSION);
+	mc_wr_u64(&w, ctx->job);
+	mc_wr_u32(&w, ctx->rank);
+	mc_wr_u64(&w, ctx->epoch);
+	mc_wr_u64(&w, ctx->host_id);
+	mc_wr_u32(&w, (uint32_t)getpid());
+	mc_wr_str(&w, ctx->role);
+	mc_wr_str(&w, ctx->host);
+	mc_wr_u32(&w, ctx->be_n);
+	for (uint32_t i = 0; i < ctx->be_n; i++) {
+		mc_wr_str(&w, ctx->be[i].ops->name);
+		mc_wr_blob(&w, ctx->be[i].caps.addr, ctx->be[i].caps.addr_len);
+	}
+	if (w.bad) {
+		mc_error("rank %u: backend addresses do not fit %u bytes", ctx->rank, room);
+		return MC_ERR_NOSPC;
+	}
+	uint32_t len = (uint32_t)mc_wr_len(&w);
+	mc_mac(&ctx->key, buf, len, NULL, 0, (uint8_t *)buf + len);
+	*len_out = len + MC_MAC_LEN;
+	return MC_OK;
+}
+
+static mc_status_t check_mac(const struct mc_ctx *ctx, const uint8_t *buf, uint32_t len)
+{
+	uint8_t mac[MC_MAC_LEN];
+	mc_mac(&ctx->key, buf, len, NULL, 0, mac);
+	return mc_mac_equal(mac, buf + len) ? MC_OK : MC_ERR_AUTH;
+}
+
+static void read_addresses(struct mc_ctx *ctx, struct mc_peer *p, struct mc_rd *r)
+{
+	uint32_t n = mc_rd_u32(r);
+	for (uint32_t i = 0; i < n && !r->bad; i++) {
+		char name[MC_NAME_MAX];
+		uint32_t len;
+		mc_rd_str(r, name, sizeof(name));
+		const void *addr = mc_rd_blob(r, &len, MC_BLOB_MAX);
+		for (uint32_t k = 0; addr != NULL && k < ctx->be_n; k++) {
+			if (strcmp(name, ctx->be[k].ops->name) == 0) {
+				p->addr[k].p = addr;
+				p->addr[k].len = len;
+			}
+		}
+	}
+}
+
+/* p->rank is set; on success the peer owns a copy of the record. */
+mc_status_t mc_record_parse(struct mc_ctx *ctx, struct mc_peer *p, const void *buf, uint32_t len)
+{
+	if (len < MC_MAC_LEN)
+		return MC_ERR_PROTO;
+	p->record = malloc(len);
+	if (p->record == NULL)
+		return MC_ERR_NOMEM;
+	memcpy(p->record, buf, len);
+	p->record_len = len;
+	mc_status_t s = check_mac(ctx, p->record, len - MC_MAC_LEN);
+	if (s != MC_OK)
+		return s;
+	struct mc_rd r;
+	mc_rd_init(&r, p->record, len - MC_MAC_LEN);
+	uint32_t magic = mc_rd_u32(&r), version = mc_rd_u32(&r);
+	uint64_t job = mc_rd_u64(&r);
+	uint32_t rank = mc_rd_u32(&r);
+	if (r.bad || magic != RECORD_MAGIC || version != RECORD_VERSION || job != ctx->job || rank != p->rank)
+		return MC_ERR_PROTO;
+	p->epoch = mc_rd_u64(&r);
+	p->host_id = mc_rd_u64(&r);
+	p->pid = (int32_t)mc_rd_u32(&r);
+	mc_rd_str(&r, p->role, sizeof(p->role));
+	mc_rd_str(&r, p->host, sizeof(p->host));
+	read_addresses(ctx, p, &r);
+	return mc_rd_end(&r) ? MC_OK : MC_ERR_PROTO;
+}
+
+static void peer_init(struct mc_ctx *ctx, struct mc_peer *p, uint32_t rank)
+{
+	p->ctx = ctx;
+	p->rank = rank;
+	struct mc_list *l[] = {&p->dying, &p->txq, &p->flying, &p->reqs, &p->pump, &p->pump_node, &p->failed};
+	for (size_t i = 0; i < MC_ARRAY_LEN(l); i++)
+		mc_list_init(l[i]);
+}
+
+mc_status_t mc_peers_load(struct mc_ctx *ctx)
+{
+	ctx->peer = calloc(ctx->size, sizeof(*ctx->peer));
+	if (ctx->peer == NULL)
+		return MC_ERR_NOMEM;
+	for (uint32_t i = 0; i < ctx->size; i++)
+		peer_init(ctx, &ctx->peer[i], i);
+	for (uint32_t i = 0; i < ctx->size; i++) {
+		const void *blob;
+		uint32_t len;
+		mc_status_t s = ctx->boot_ops->get(ctx->boot, i, &blob, &len);
+		if (s != MC_OK)
+			return s;
+		s = mc_record_parse(ctx, &ctx->peer[i], blob, len);
+		if (s == MC_ERR_AUTH)
+			mc_error("rank %u: the record of rank %u is not signed with this job's key: refused; do all "
+				 "ranks have the "
+				 "same MC_JOB_KEY?",
+				 ctx->rank, i);
+		else if (s == MC_ERR_PROTO)
+			mc_error("rank %u: the record of rank %u (%u bytes) is malformed or of another version of mc",
+				 ctx->rank, i, len);
+		if (s != MC_OK)
+			return s;
+	}
+	return MC_OK;
+}
+
+void mc_peers_free(struct mc_ctx *ctx)
+{
+	for (uint32_t i = 0; ctx->peer != NULL && i < ctx->size; i++) {
+		struct mc_peer *p = &ctx->peer[i];
+		struct mc_list *l;
+		mc_failed_clear(p);
+		mc_dir_peer_down(p);
+		while ((l = mc_list_pop(&p->flying)) != NULL) /* the backends are closed: nobody reads them any more */
+			mc_tx_put(mc_container_of(l, struct mc_tx, node));
+		while ((l = mc_list_pop(&p->txq)) != NULL)
+			mc_tx_put(mc_container_of(l, struct mc_tx, node));
+		free(p->record);
+	}
+	free(ctx->peer);
+	ctx->peer = NULL;
+}
+
+/* One backend: MC_OK connecting; MC_ERR_UNSUPPORTED: not this way. */
+static mc_status_t try_link(struct mc_peer *p, uint32_t k, char *text, size_t text_len)
+{
+	struct mc_be_slot *slot = &p->ctx->be[k];
+	uint32_t len = 0;
+	if (p->addr[k].len == 0) {
+		snprintf(text, text_len, "the peer does not offer it");
+		return MC_ERR_UNSUPPORTED;
+	}
+	if (!(slot->caps.flags & MC_CAP_SAME_ADDR)) {
+		snprintf(text, text_len, "needs a channel to exchange addresses");
+		return MC_ERR_UNSUPPORTED;
+	}
+	mc_status_t s = slot->ops->ep_create(slot->be, p->rank, NULL, &len, &p->ep);
+	if (s != MC_OK)
+		return s;
+	s = slot->ops->ep_connect(slot->be, p->ep, p->addr[k].p, p->addr[k].len, text, text_len);
+	if (s != MC_OK) {
+		slot->ops->ep_close(slot->be, p->ep);
+		p->ep = NULL;
+		return s;
+	}
+	p->link = slot;
+	return MC_OK;
+}
+
+mc_status_t mc_peer_start(struct mc_peer *p)
+{
+	struct mc_ctx *ctx = p->ctx;
+	if (p->state == MC_PEER_DOWN)
+		return p->why;
+	if (p->state != MC_PEER_IDLE || !mc_list_empty(&p->dying))
+		return mc_list_empty(&p->dying) ? MC_OK : p->dying_why;
+	char all[400] = "", text[MC_NAME_MAX];
+	mc_status_t last = MC_ERR_UNSUPPORTED;
+	for (uint32_t k = 0; k < ctx->be_n; k++) {
+		text[0] = '\0';
+		mc_status_t s = try_link(p, k, text, sizeof(text));
+		if (s == MC_OK) {
+			/* Some backends begin with their name, some do not. */
+			const char *name = p->link->ops->name;
+			bool named = strncmp(text, name, strlen(name)) == 0;
+			snprintf(p->link_text, sizeof(p->link_text), "%.12s%s%.48s", named ? "" : name,
+				 named || text[0] == '\0' ? "" : " ", text);
+			mc_debug("rank %u: peer %u (%s) by %s", ctx->rank, p->rank, p->host, p->link_text);
+			p->state = MC_PEER_CONNECTING;
+			ctx->stale_arm = true;
+			return MC_OK;
+		}
+		if (s != MC_ERR_UNSUPPORTED)
+			last = s;
+		size_t used = strlen(all);
+		snprintf(all + used, sizeof(all) - used, "%s%s: %s", used > 0 ? "; " : "", ctx->be[k].ops->name,
+			 text[0] != '\0' ? text : mc_status_text(s));
+	}
+	mc_peer_fail(p, last == MC_ERR_UNSUPPORTED ? MC_ERR_UNSUPPORTED : MC_ERR_PEER_DOWN, "no way to reach it (%s)",
+		     all);
+	return p->dying_why;
+}
+
+void mc_fault_add(struct mc_ctx *ctx, uint32_t peer, mc_status_t s, const char *text)
+{
+	if (ctx->fault_n == MC_FAULTS_KEPT)
+		return; /* every one was logged; the program does not ask */
+	struct mc_fault_node *f = calloc(1, sizeof(*f));
+	if (f == NULL)
+		return;
+	f->fault.size = sizeof(f->fault);
+	f->fault.peer = peer;
+	f->fault.status = s;
+	snprintf(f->fault.text, sizeof(f->fault.text), "%s", text);
+	mc_list_add_tail(&ctx->faults, &f->node);
+	ctx->fault_n++;
+}
+
+void mc_peer_fail(struct mc_peer *p, mc_status_t why, const char *fmt, ...)
+{
+	if (p->state == MC_PEER_DOWN || !mc_list_empty(&p->dying))
+		return;
+	char text[240], line[480];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	snprintf(line, sizeof(line), "peer %u (%s, host %s, pid %d) is lost: %s", p->rank, p->role, p->host, p->pid,
+		 text);
+	if (!p->ctx->leaving && !p->left) {
+		mc_warn("rank %u: %s", p->ctx->rank, line);
+		mc_fault_add(p->ctx, p->rank, why, line);
+	}
+	p->dying_why = why;
+	mc_list_add_tail(&p->ctx->dying, &p->dying);
+	p->ctx->stale_arm = true;
+}
+
+void mc_peer_leave(struct mc_peer *p)
+{
+	if (p->state == MC_PEER_DOWN || !mc_list_empty(&p->dying))
+		return;
+	mc_debug("rank %u: peer %u left", p->ctx->rank, p->rank);
+	p->left = true;
+	p->dying_why = MC_ERR_PEER_DOWN;
+	mc_list_add_tail(&p->ctx->dying, &p->dying);
+}
+
+static void fail_requests(struct mc_peer *p)
+{
+	struct mc_list *l, *next;
+	for (l = p->reqs.next; l != &p->reqs; l = next) {
+		next = l->next;
+		struct mc_req *r = mc_container_of(l, struct mc_req, node);
+		r->unacked = 0;
+		mc_req_fail(r, p->why);
+	}
+}
+
+static void bury(struct mc_peer *p)
+{
+	struct mc_ctx *ctx = p->ctx;
+	p->why = p->dying_why;
+	p->state = MC_PEER_DOWN;
+	if (p->ep != NULL)
+		p->link->ops->ep_close(p->link->be, p->ep);
+	p->ep = NULL;
+	p->packed_out = 0;
+	p->bye_sent = false;
+	mc_tx_fail_all(p, p->why);
+	fail_requests(p);
+	mc_failed_clear(p);
+	mc_dir_peer_down(p);
+	mc_arrivals_peer_down(p);
+	atomic_fetch_add(&ctx->peer_seq, 1);
+	mc_wake(ctx, &ctx->peer_seq);
+	atomic_fetch_add(&ctx->coll_seq, 1);
+	mc_wake(ctx, &ctx->coll_seq);
+}
+
+void mc_peers_bury(struct mc_ctx *ctx)
+{
+	struct mc_list *l;
+	while ((l = mc_list_pop(&ctx->dying)) != NULL)
+		bury(mc_container_of(l, struct mc_peer, dying));
+	ctx->stale_arm = true;
+}
+
+mc_status_t mc_fault_next(struct mc_ctx *ctx, struct mc_fault *out)
+{
+	if (out == NULL || out->size != sizeof(*out))
+		return MC_ERR_INVAL;
+	mc_ctx_lock(ctx);
+	struct mc_list *l = mc_list_pop(&ctx->faults);
+	if (l != NULL)
+		ctx->fault_n--;
+	mc_ctx_unlock(ctx);
+	if (l == NULL)
+		return MC_ERR_AGAIN;
+	struct mc_fault_node *f = mc_container_of(l, struct mc_fault_node, node);
+	*out = f->fault;
+	free(f);
+	return MC_OK;
+}
+
+static mc_status_t public_state(const struct mc_peer *p)
+{
+	if (p->state == MC_PEER_DOWN)
+		return p->why;
+	return p->state == MC_PEER_UP ? MC_OK : MC_IN_PROGRESS;
+}
+
+mc_status_t mc_peer_query(struct mc_ctx *ctx, uint32_t peer, struct mc_peer_info *out)
+{
+	struct mc_peer *p = mc_peer_get(ctx, peer);
+	if (p == NULL || out == NULL || out->size != sizeof(*out))
+		return MC_ERR_INVAL;
+	mc_ctx_lock(ctx);
+	out->peer = peer;
+	out->epoch = p->epoch;
+	memcpy(out->role, p->role, sizeof(out->role));
+	memcpy(out->host, p->host, sizeof(out->host));
+	memcpy(out->link, p->link_text, sizeof(out->link));
+	out->pid = p->pid;
+	out->same_node = p->host_id == ctx->host_id;
+	out->state = public_state(p);
+	out->tx_bytes = p->tx_bytes;
+	out->rx_bytes = p->rx_bytes;
+	out->tx_slices = p->tx_slices;
+	out->tx_merged = p->tx_merged;
+	out->tx_msgs = p->tx_msgs;
+	out->rx_msgs = p->rx_msgs;
+	mc_ctx_unlock(ctx);
+	return MC_OK;
+}
+
+struct connect_wait {
+	struct mc_peer *p;
+	uint64_t ping;
+};
+
+static bool echoed(void *arg)
+{
+	struct connect_wait *c = arg;
+	mc_ctx_lock(c->p->ctx);
+	bool done = c->p->pongs >= c->ping || c->p->state == MC_PEER_DOWN;
+	mc_ctx_unlock(c->p->ctx);
+	return done;
+}
+
+/* An echo proves the way there and back. */
+mc_status_t mc_connect(struct mc_ctx *ctx, uint32_t peer, int64_t timeout_ns)
+{
+	struct connect_wait c = {.p = mc_peer_get(ctx, peer)};
+	if (c.p == NULL)
+		return MC_ERR_INVAL;
+	mc_ctx_lock(ctx);
+	mc_status_t s = mc_peer_start(c.p);
+	struct mc_tx *tx = s == MC_OK ? mc_tx_get(c.p, MC_MSG_PING, false) : NULL;
+	if (tx != NULL) {
+		struct mc_wr w;
+		c.ping = ++c.p->pings;
+		mc_tx_body(tx, &w);
+		mc_wr_u64(&w, c.ping);
+		mc_tx_send(tx, &w);
+	} else if (s == MC_OK) {
+		s = MC_ERR_NOMEM;
+	}
+	mc_ctx_unlock(ctx);
+	mc_progress_kick(ctx);
+	if (s != MC_OK)
+		return s;
+	s = mc_wait_until(ctx, echoed, &c, &ctx->peer_seq, mc_deadline(mc_now_ns(), timeout_ns));
+	mc_ctx_lock(ctx);
+	if (s == MC_OK && c.p->state == MC_PEER_DOWN && c.p->pongs < c.ping)
+		s = c.p->why;
+	mc_ctx_unlock(ctx);
+	return s;
+}

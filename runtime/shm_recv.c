@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * shm_recv.c - messages in. Short ones are handed up where they lie, and their room is given back at the next poll.
+ * Whatever is read from a ring is checked: a sender may be broken.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "shm.h"
+
+enum { RING_TURN = 32 }; /* messages of one sender before the next has its turn */
+
+static struct shm_ring *ring_attach(struct mc_be *be, uint32_t i)
+{
+	struct shm_slot *slot = &be->box->slot[i];
+	struct shm_ring *ring;
+	void *p;
+
+	ring = calloc(1, sizeof(*ring));
+	if (ring == NULL)
+		return NULL;
+	p = mmap(NULL, be->ring_size, PROT_READ | PROT_WRITE, MAP_SHARED, be->fd,
+		 (off_t)(sizeof(struct shm_inbox) + i * be->ring_size));
+	if (p == MAP_FAILED)
+		goto undo_ring;
+	ring->peer = mc_shm_peer_of_slot(be, slot);
+	if (ring->peer == NULL)
+		goto undo_map;
+	mc_list_init(&ring->link);
+	mc_list_init(&ring->used);
+	mc_list_add_tail(&ring->peer->rings, &ring->peer_link);
+	ring->peer->refs++;
+	ring->ctl = slot;
+	ring->base = p;
+	ring->size = be->ring_size;
+	ring->slot = i;
+	be->ring[i] = ring;
+	return ring;
+undo_map:
+	munmap(p, be->ring_size);
+undo_ring:
+	free(ring);
+	return NULL;
+}
+
+static void ring_ready(struct mc_be *be, uint32_t i)
+{
+	struct shm_ring *ring = be->ring[i];
+
+	if (ring == NULL) {
+		if ((atomic_load(&be->box->slot[i].state) & UINT32_MAX) != SHM_READY)
+			return;
+		ring = ring_attach(be, i);
+		if (ring == NULL) { /* no memory now: look again at the next poll */
+			if (mc_ratelimit_ok(&be->limit, 1))
+				mc_warn("shm: no memory to attach a sender, trying again");
+			atomic_fetch_or(&be->box->door[i / 64], UINT64_C(1) << (i % 64));
+			return;
+		}
+	}
+	if (!ring->broken && mc_list_empty(&ring->link))
+		mc_list_add_tail(&be->ready, &ring->link);
+}
+
+static uint32_t slots_used(const struct mc_be *be)
+{
+	uint32_t n = atomic_load_explicit(&be->box->slots_used, memory_order_relaxed);
+
+	return n < SHM_SLOTS ? n : SHM_SLOTS;
+}
+
+void mc_shm_doors_read(struct mc_be *be)
+{
+	uint32_t n = (slots_used(be) + 63) / 64;
+
+	for (uint32_t w = 0; w < n; w++) {
+		uint64_t bits;
+
+		if (atomic_load_explicit(&be->box->door[w], memory_order_relaxed) == 0)
+			continue;
+		for (bits = atomic_exchange(&be->box->door[w], 0); bits != 0; bits &= bits - 1)
+			ring_ready(be, w * 64 + (uint32_t)__builtin_ctzll(bits));
+	}
+}
+
+void mc_shm_slots_scan(struct mc_be *be)
+{
+	uint32_t n = slots_used(be);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (be->ring[i] != NULL || (atomic_load(&be->box->slot[i].state) & UINT32_MAX) == SHM_READY)
+			ring_ready(be, i);
+}
+
+bool mc_shm_doors_quiet(struct mc_be *be)
+{
+	uint32_t n = (slots_used(be) + 63) / 64;
+
+	for (uint32_t w = 0; w < n; w++)
+		if (atomic_load(&be->box->door[w]) != 0)
+			return false;
+	return true;
+}
+
+void mc_shm_used_release(struct mc_be *be)
+{
+	struct mc_list *l;
+
+	while ((l = mc_list_pop(&be->used)) != NULL) {
+		struct shm_ring *ring = mc_container_of(l, struct shm_ring, used);
+
+		ring->lent = false;
+		atomic_store(&ring->ctl->head, ring->head);
+		if (atomic_load(&ring->ctl->waiting) != 0 && atomic_exchange(&ring->ctl->waiting, 0) != 0)
+			mc_shm_wake(be, ring->peer->wake, ring->peer->wake_len, ring->peer);
+	}
+}
+
+bool mc_shm_ring_empty(const struct shm_ring *ring)
+{
+	return ring->broken || atomic_load_explicit(&ring->ctl->tail, memory_order_acquire) == ring->head;
+}
+
+/* Give the slot back. Only when its sender is gone or has said that it writes no more. */
+void mc_shm_ring_free(struct mc_be *be, struct shm_ring *ring)
+{
+	struct shm_peer *peer = ring->peer;
+
+	mc_list_del(&ring->link);
+	mc_list_del(&ring->used);
+	mc_list_del(&ring->peer_link);
+	munmap(ring->base, ring->size);
+	(void)fallocate(be->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			(off_t)(sizeof(struct shm_inbox) + ring->slot * ring->size), (off_t)ring->size);
+	be->ring[ring->slot] = NULL;
+	atomic_store(&ring->ctl->state, SHM_FREE);
+	free(ring->buf);
+	free(ring);
+	mc_shm_peer_unref(peer);
+}
+
+static void ring_break(struct shm_ring *ring, const char *what)
+{
+	ring->broken = true;
+	if (mc_ratelimit_ok(&ring->peer->limit, 1))
+		mc_error("shm: process %d wrote a damaged message ring (%s at %llu); it is treated as lost, restart it",
+			 (int)ring->peer->pid, what, (unsigned long long)ring->head);
+	mc_shm_peer_lose(ring->peer, MC_ERR_PROTO, 0);
+}
+
+/* First piece: the whole length, then bytes. */
+static bool piece_first(struct shm_ring *ring, const uint8_t *body, uint32_t len)
+{
+	uint64_t total;
+	uint8_t *grown;
+
+	if (len < sizeof(total))
+		return false;
+	memcpy(&total, body, sizeof(total));
+	len -= (uint32_t)sizeof(total);
+	if (ring->buf_len != 0 || total > SHM_MSG_MAX || len >= total)
+		return false;
+	if (total > ring->buf_cap) {
+		grown = malloc(total);
+		if (grown == NULL) {
+			mc_error("shm: no memory for a message of %llu bytes", (unsigned long long)total);
+			return false;
+		}
+		free(ring->buf);
+		ring->buf = grown;
+		ring->buf_cap = total;
+	}
+	memcpy(ring->buf, body + sizeof(total), len);
+	ring->buf_len = total;
+	ring->buf_got = len;
+	return true;
+}
+
+static bool piece_more(struct shm_ring *ring, const uint8_t *body, uint32_t len)
+{
+	if (ring->buf_len == 0 || len > ring->buf_len - ring->buf_got)
+		return false;
+	memcpy(ring->buf + ring->buf_got, body, len);
+	ring->buf_got += len;
+	return true;
+}
+
+static void msg_event(struct mc_be_event *ev, const void *data, size_t len)
+{
+	memset(ev, 0, sizeof(*ev));
+	ev->kind = MC_EV_MSG;
+	ev->data = data;
+	ev->len = (uint32_t)len;
+}
+
+/* One entry of the ring at head with avail bytes. Returns messages put into ev, 0 or 1; breaks the ring when it is
+ * malformed. */
+static uint32_t entry_read(struct shm_ring *ring, uint64_t avail, struct mc_be_event *ev)
+{
+	uint64_t pos = ring->head & (ring->size - 1), to_end = ring->size - pos, need;
+	const uint8_t *at = ring->base + pos;
+	uint64_t v = *(const volatile uint64_t *)(const void *)at; /* once: the writer could change it */
+	uint32_t kind = (uint32_t)(v >> 32), len = (uint32_t)v, got = 0;
+	bool ok = true;
+
+	need = kind == SHM_K_PAD ? to_end : SHM_HEAD + mc_shm_align8(len);
+	if (need > avail || need > to_end) {
+		ring_break(ring, "length");
+		return 0;
+	}
+	if (kind == SHM_K_MSG && ring->buf_len == 0) {
+		msg_event(ev, at + SHM_HEAD, len);
+		got = 1;
+	} else if (kind == SHM_K_FIRST) {
+		ok = piece_first(ring, at + SHM_HEAD, len);
+	} else if (kind == SHM_K_MORE) {
+		ok = piece_more(ring, at + SHM_HEAD, len);
+	} else if (kind != SHM_K_PAD) {
+		ok = false;
+	}
+	if (!ok) {
+		ring_break(ring, "kind or piece");
+		return 0;
+	}
+	ring->head += need;
+	if (ring->buf_len != 0 && ring->buf_got == ring->buf_len) {
+		msg_event(ev, ring->buf, ring->buf_len);
+		ring->buf_len = 0;
+		ring->lent = true; /* the buffer is not ours before the next poll */
+		got = 1;
+	}
+	return got;
+}
+
+static uint32_t ring_read(struct mc_be *be, struct shm_ring *ring, struct mc_be_event *ev, uint32_t max)
+{
+	uint64_t before = ring->head;
+	uint64_t avail = atomic_load_explicit(&ring->ctl->tail, memory_order_acquire) - before;
+	uint32_t n = 0;
+
+	if (avail > ring->size || (avail & 7) != 0) {
+		ring_break(ring, "tail");
+		return 0;
+	}
+	while (n < max && ring->head - before < avail && !ring->lent && !ring->broken)
+		n += entry_read(ring, avail - (ring->head - before), ev + n);
+	if (ring->head != before && mc_list_empty(&ring->used))
+		mc_list_add_tail(&be->used, &ring->used);
+	return n;
+}
+
+uint32_t mc_shm_msgs_read(struct mc_be *be, struct mc_be_event *ev, uint32_t max)
+{
+	struct mc_list *l, *last = be->ready.prev;
+	bool more = !mc_list_empty(&be->ready);
+	uint32_t n = 0;
+
+	while (n < max && more && (l = mc_list_pop(&be->ready)) != NULL) {
+		struct shm_ring *ring = mc_container_of(l, struct shm_ring, link);
+		uint32_t room_n = max - n < RING_TURN ? max - n : RING_TURN;
+		bool closed = atomic_load(&ring->ctl->closed) != 0; /* before tail: what it wrote last is then seen */
+
+		more = l != last;
+		n += ring_read(be, ring, ev + n, room_n);
+		if (ring->broken)
+			continue;
+		if (!mc_shm_ring_empty(ring) || (closed && !mc_list_empty(&ring->used)))
+			mc_list_add_tail(&be->ready, &ring->link);
+		else if (closed)
+			mc_shm_ring_free(be, ring);
+	}
+	return n;
+}

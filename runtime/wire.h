@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * wire.h - the only code that touches bytes from peers: bounds-checked little-endian cursors and the message frame.
+ * Format: docs/WIRE.md. Readers have a sticky error: after the first short read every further read gives zero, and
+ * mc_rd_end() tells. Nothing here allocates.
+ */
+#ifndef MC_WIRE_H
+#define MC_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mc.h"
+
+struct mc_rd {
+	const uint8_t *p, *end;
+	bool bad;
+};
+struct mc_wr {
+	uint8_t *p, *end;
+	uint8_t *start;
+	bool bad; /* did not fit */
+};
+
+void mc_rd_init(struct mc_rd *r, const void *buf, size_t len);
+uint8_t mc_rd_u8(struct mc_rd *r);
+uint16_t mc_rd_u16(struct mc_rd *r);
+uint32_t mc_rd_u32(struct mc_rd *r);
+uint64_t mc_rd_u64(struct mc_rd *r);
+const void *mc_rd_bytes(struct mc_rd *r, size_t len);                  /* borrowed; NULL when short */
+void mc_rd_copy(struct mc_rd *r, void *out, size_t len);               /* zeroes out when short */
+void mc_rd_str(struct mc_rd *r, char *out, size_t room); /* u16 length + bytes; embedded NUL or no room: bad */
+const void *mc_rd_blob(struct mc_rd *r, uint32_t *len_out, uint32_t max); /* u32 length + bytes; borrowed */
+size_t mc_rd_left(const struct mc_rd *r);
+bool mc_rd_end(const struct mc_rd *r);                                  /* no error and nothing left over */
+
+void mc_wr_init(struct mc_wr *w, void *buf, size_t len);
+void mc_wr_u8(struct mc_wr *w, uint8_t v);
+void mc_wr_u16(struct mc_wr *w, uint16_t v);
+void mc_wr_u32(struct mc_wr *w, uint32_t v);
+void mc_wr_u64(struct mc_wr *w, uint64_t v);
+void mc_wr_bytes(struct mc_wr *w, const void *p, size_t len);
+void mc_wr_str(struct mc_wr *w, const char *s);
+void mc_wr_blob(struct mc_wr *w, const void *p, uint32_t len);
+size_t mc_wr_len(const struct mc_wr *w);
+
+uint32_t mc_crc32c(uint32_t crc, const void *buf,
+		   size_t len); /* start with 0; Castagnoli, reflected, final xor inside */
+
+/* 64 bytes before every message. crc and mac cover the header (both fields zero) and the body, not the bulk data. */
+#define MC_FRAME_LEN     64u
+#define MC_FRAME_MAGIC   0x434du /* "MC" */
+#define MC_FRAME_VERSION 1u
+#define MC_MAC_LEN       16u
+
+struct mc_frame {
+	uint8_t kind;       /* enum mc_msg_kind */
+	uint32_t src_rank;
+	uint64_t job;       /* hash of the job id */
+	uint64_t src_epoch;
+	uint64_t dst_epoch; /* who the sender believes it talks to */
+	uint32_t body_len;  /* structured part behind the header */
+	uint32_t data_len;  /* raw bytes behind the body */
+};
+
+struct mc_mac_key {
+	bool set; /* false: no key, macs are zero and not checked */
+	uint8_t key[32];
+};
+
+/* out[MC_FRAME_LEN]; body: body_len bytes. `sealed`: with crc and mac; false on channels that the kernel protects. */
+void mc_frame_encode(const struct mc_frame *f, const void *body, const struct mc_mac_key *key, bool sealed,
+		     uint8_t *out);
+/*
+ * Check and decode a message of len bytes; *body_out and *data_out point into msg.
+ * MC_ERR_PROTO: too short, wrong magic or version, lengths that do not add up, bad crc; MC_ERR_AUTH: mac does not
+ * match.
+ */
+mc_status_t mc_frame_decode(const void *msg, size_t len, const struct mc_mac_key *key, bool sealed,
+			    struct mc_frame *out, const uint8_t **body_out, const uint8_t **data_out);
+
+/* Keyed BLAKE2b (libsodium), 16 bytes; all zero without key or without libsodium. */
+void mc_mac(const struct mc_mac_key *key, const void *a, size_t a_len, const void *b, size_t b_len,
+	    uint8_t out[MC_MAC_LEN]);
+bool mc_mac_equal(const uint8_t a[MC_MAC_LEN], const uint8_t b[MC_MAC_LEN]); /* constant time */
+/* 64 hex digits; an empty string: no key. */
+mc_status_t mc_mac_key_parse(const char *hex, struct mc_mac_key *out);
+
+#endif

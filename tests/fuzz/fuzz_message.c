@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Every message body a peer can send, to a live context: first byte the kind, second how many bytes are body, the rest
+ * body and data. The frame around it is right, as from a peer of this job that has gone mad. Nothing may crash, leak or
+ * write outside the one region that is there; after a malformed message the peer is taken back in.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hub.h"
+#include "internal.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { REGION = 4096, GUARD = 256 };
+
+static struct mc_hub *hub;
+static struct mc_ctx *ctx[2];
+static struct mc_mem *mem;
+static uint8_t *memory; /* guard, region, guard */
+
+static void quiet(void *arg, enum mc_log_level level, const char *line)
+{
+	(void)arg;
+	(void)level;
+	(void)line;
+}
+
+static void *init_one(void *arg)
+{
+	uint32_t rank = arg == NULL ? 0 : 1;
+	struct mc_params p = {.size = sizeof(p), .hub = hub, .rank = rank, .backend = "loop", .progress = "manual"};
+	if (mc_init(&p, &ctx[rank]) != MC_OK)
+		abort();
+	return NULL;
+}
+
+static void set_up(void)
+{
+	pthread_t t;
+	mc_log_set_sink(quiet, NULL);
+	if (mc_hub_create(2, &hub) != MC_OK || pthread_create(&t, NULL, init_one, &hub) != 0)
+		abort();
+	init_one(NULL);
+	pthread_join(t, NULL);
+	memory = malloc(REGION + 2 * GUARD);
+	struct mc_region r = {.size = sizeof(r), .addr = memory + GUARD, .len = REGION, .device = -1, .fd = -1};
+	if (mc_mem_register(ctx[0], &r, &mem) != MC_OK || mc_mem_publish(mem, "kv") != MC_OK)
+		abort();
+}
+
+static void take_back(struct mc_peer *p)
+{
+	if (p->state != MC_PEER_DOWN)
+		return;
+	p->state = MC_PEER_IDLE;
+	p->left = false;
+	p->link = NULL;
+	p->rx_msgs = 0;
+}
+
+static void drain(void)
+{
+	struct mc_note *n;
+	struct mc_fault f = {.size = sizeof(f)};
+	for (int i = 0; i < 3; i++) {
+		mc_progress(ctx[0]);
+		mc_progress(ctx[1]);
+	}
+	while (mc_note_recv(ctx[0], 0, &n) == MC_OK)
+		mc_note_free(n);
+	for (int i = 0; i < 2; i++)
+		while (mc_fault_next(ctx[i], &f) == MC_OK)
+			;
+	mc_arrivals_free(ctx[0]);
+	ctx[0]->counter_early = 0;
+	mc_colls_free(ctx[0]);
+	ctx[0]->coll_msg_n = 0;
+	take_back(&ctx[0]->peer[1]);
+	take_back(&ctx[1]->peer[0]);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static uint8_t msg[MC_FRAME_LEN + 8192];
+	if (ctx[0] == NULL)
+		set_up();
+	if (size < 2 || size > 8192)
+		return 0;
+	uint32_t rest = (uint32_t)size - 2, body = data[1] < rest ? data[1] : rest;
+	struct mc_frame f = {.kind = data[0] % (MC_MSG_KINDS + 1),
+			     .src_rank = 1,
+			     .job = ctx[0]->job,
+			     .src_epoch = ctx[1]->epoch,
+			     .dst_epoch = ctx[0]->epoch,
+			     .body_len = body,
+			     .data_len = rest - body};
+	memset(memory, 0x5a, GUARD);
+	memset(memory + GUARD + REGION, 0x5a, GUARD);
+	memcpy(msg + MC_FRAME_LEN, data + 2, rest);
+	mc_frame_encode(&f, msg + MC_FRAME_LEN, &ctx[0]->key, false, msg);
+	mc_ctx_lock(ctx[0]);
+	mc_msg_arrived(ctx[0], &ctx[0]->be[0], msg, MC_FRAME_LEN + rest);
+	mc_ctx_unlock(ctx[0]);
+	drain();
+	for (uint32_t i = 0; i < GUARD; i++)
+		if (memory[i] != 0x5a || memory[GUARD + REGION + i] != 0x5a)
+			abort();
+	return 0;
+}

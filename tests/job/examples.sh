@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The examples do what their comments say: under mcrun, over shared memory and over TCP, and started on their own.
+set -u
+out=$(mktemp -d) || exit 1
+trap 'rm -rf "$out"' EXIT
+fail() { echo "FAILED: $*"; cat "$out/log"; exit 1; }
+
+"$TEST_BIN/mcrun" --prefill 2 --decode 2 "$TEST_BIN/hello_group" >"$out/log" 2>&1 || fail "hello_group: status $?"
+[ "$(grep -c 'hello from' "$out/log")" -eq 4 ] || fail "hello_group: not every rank got a greeting"
+grep -q 'rank 3 of 4: decode 1 of 2, 4 rank(s) on this host' "$out/log" || fail "hello_group: groups"
+"$TEST_BIN/hello_group" >"$out/log" 2>&1 || fail "hello_group on its own: status $?"
+grep -q 'rank 0 of 1' "$out/log" || fail "hello_group on its own"
+
+case " $TEST_WITH " in
+*' ucx '*) transports='auto tcp' ;;
+*) transports=auto ;; # only UCX speaks TCP
+esac
+for transport in $transports; do
+	MC_TRANSPORT=$transport "$TEST_BIN/mcrun" --prefill 2 --decode 2 "$TEST_BIN/prefill_to_decode" >"$out/log" 2>&1 ||
+		fail "prefill_to_decode over $transport: status $?"
+	[ "$(grep -c 'every byte verified' "$out/log")" -eq 2 ] || fail "prefill_to_decode over $transport"
+done
+if "$TEST_BIN/mcrun" --prefill 2 --decode 1 "$TEST_BIN/prefill_to_decode" >"$out/log" 2>&1; then
+	fail "unequal halves were not refused"
+fi
+grep -q 'as many prefill as decode ranks' "$out/log" || fail "unequal halves: no clear message"
+echo "both examples work"

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* ucx_conf.c - from our settings to a UCX context: transports, devices, tuning; and why there is none. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ucx.h"
+
+extern char **environ;
+
+/*
+ * UCX reads its variables itself. All that we need to know is which ones the user has set, so as not to overrule them.
+ */
+static bool user_set(const char *name)
+{
+	size_t len = strlen(name);
+
+	for (char **v = environ; v != NULL && *v != NULL; v++)
+		if (strncmp(*v, name, len) == 0 && (*v)[len] == '=')
+			return true;
+	return false;
+}
+
+/*
+ * Our defaults. key: as ucp_config_modify() wants it, env: the variable that overrules it.
+ * MM_ERROR_HANDLING: without it UCX will not use shared memory on connections that must survive a peer's death.
+ * SEG_SIZE: UCX cuts what goes over TCP into pieces of 8 and 64 KiB and puts them together in fresh memory at the other
+ * end. With room for a whole packed message the pieces go away, and with them a third of the receiver's processor time.
+ * LOG_LEVEL: a peer's death makes UCX print errors; we report it ourselves.
+ */
+static const struct {
+	const char *key, *env, *value;
+	uint32_t transports; /* only where one of these is allowed */
+} defaults[] = {
+	{"LOG_LEVEL", "UCX_LOG_LEVEL", "fatal", MC_TP_SHM | MC_TP_TCP | MC_TP_RDMA},
+	{"TX_SEG_SIZE", "UCX_TCP_TX_SEG_SIZE", "64k", MC_TP_TCP},
+	{"RX_SEG_SIZE", "UCX_TCP_RX_SEG_SIZE", "1088k", MC_TP_TCP},
+	{"MM_ERROR_HANDLING", "UCX_POSIX_ERROR_HANDLING", "y", MC_TP_SHM},
+};
+
+static void tls_list(uint32_t transports, char *out, size_t len)
+{
+	snprintf(out, len, "%s%s%s", transports & MC_TP_TCP ? "tcp," : "", transports & MC_TP_RDMA ? "ib," : "",
+		 transports & MC_TP_SHM ? "posix,cma,knem,xpmem,self," : "");
+	if (out[0] != '\0')
+		out[strlen(out) - 1] = '\0';
+}
+
+/* Append "name" or "name:port" for each entry of a folder in /sys/class. */
+static void list_devices(const char *path, char *out, size_t len)
+{
+	DIR *d = opendir(path);
+	struct dirent *e;
+
+	while (d != NULL && (e = readdir(d)) != NULL) {
+		size_t used = strlen(out);
+		if (e->d_name[0] != '.')
+			snprintf(out + used, len - used, "%s%s", used > 0 ? ", " : "", e->d_name);
+	}
+	if (d != NULL)
+		closedir(d);
+}
+
+static bool device_exists(const char *name)
+{
+	char path[160], base[80];
+
+	if (name[0] == '\0' || strchr(name, '/') != NULL || strlen(name) >= sizeof(base))
+		return false;
+	snprintf(base, sizeof(base), "%s", name);
+	snprintf(path, sizeof(path), "/sys/class/net/%s", base);
+	if (access(path, F_OK) == 0)
+		return true;
+	base[strcspn(base, ":")] = '\0';
+	snprintf(path, sizeof(path), "/sys/class/infiniband/%s", base);
+	return access(path, F_OK) == 0;
+}
+
+/* Every name in MC_DEVICE must exist: UCX would go on silently without it. */
+static mc_status_t devices_check(const char *list, char *why, size_t why_len)
+{
+	char copy[512], have[512] = "", *save = NULL;
+
+	if ((size_t)snprintf(copy, sizeof(copy), "%s", list) >= sizeof(copy)) {
+		snprintf(why, why_len, "MC_DEVICE is longer than %zu bytes", sizeof(copy) - 1);
+		return MC_ERR_CONFIG;
+	}
+	for (char *name = strtok_r(copy, ",", &save); name != NULL; name = strtok_r(NULL, ",", &save)) {
+		if (device_exists(name))
+			continue;
+		list_devices("/sys/class/infiniband", have, sizeof(have));
+		list_devices("/sys/class/net", have, sizeof(have));
+		snprintf(why, why_len, "MC_DEVICE: no device '%s' on this host; there are: %s", name, have);
+		return MC_ERR_CONFIG;
+	}
+	return MC_OK;
+}
+
+static mc_status_t modify(ucp_config_t *config, const char *key, const char *env, const char *value, char *why,
+			  size_t why_len)
+{
+	ucs_status_t st;
+
+	if (user_set(env))
+		return MC_OK;
+	st = ucp_config_modify(config, key, value);
+	if (st == UCS_OK)
+		return MC_OK;
+	snprintf(why, why_len, "UCX does not take %s=%s: %s", env, value, ucs_status_string(st));
+	return MC_ERR_UNSUPPORTED;
+}
+
+static mc_status_t config_fill(ucp_config_t *config, const struct mc_be_cfg *cfg, char *why, size_t why_len)
+{
+	const uint32_t all = MC_TP_SHM | MC_TP_TCP | MC_TP_RDMA;
+	mc_status_t s = MC_OK;
+	char tls[128];
+
+	tls_list(cfg->transports, tls, sizeof(tls));
+	if ((cfg->transports & all) != all)
+		s = modify(config, "TLS", "UCX_TLS", tls, why, why_len);
+	if (s == MC_OK && cfg->config != NULL && cfg->config->device != NULL && cfg->config->device[0] != '\0') {
+		s = devices_check(cfg->config->device, why, why_len);
+		if (s == MC_OK)
+			s = modify(config, "NET_DEVICES", "UCX_NET_DEVICES", cfg->config->device, why, why_len);
+	}
+	for (size_t i = 0; s == MC_OK && i < MC_ARRAY_LEN(defaults); i++)
+		if (defaults[i].transports & cfg->transports)
+			s = modify(config, defaults[i].key, defaults[i].env, defaults[i].value, why, why_len);
+	return s;
+}
+
+/* Nothing to work with: what is missing for the transports that were asked for. */
+static void explain_none(uint32_t transports, ucs_status_t st, char *why, size_t why_len)
+{
+	char devices[256] = "";
+
+	if (transports != MC_TP_RDMA) {
+		snprintf(why, why_len, "UCX finds no usable device: %s; is UCX_TLS or UCX_NET_DEVICES set? "
+			 "[tcp-interface, see mcinfo doctor]",
+			 ucs_status_string(st));
+		return;
+	}
+	list_devices("/sys/class/infiniband", devices, sizeof(devices));
+	if (devices[0] == '\0')
+		snprintf(why, why_len, "no RDMA device on this host: /sys/class/infiniband is empty or missing "
+			 "[rdma-device, see mcinfo doctor]");
+	else if (access("/dev/infiniband", F_OK) != 0)
+		snprintf(why, why_len,
+			 "RDMA devices %s exist, but /dev/infiniband is not here: give it to the container "
+			 "[device-nodes, see mcinfo doctor]",
+			 devices);
+	else
+		snprintf(why, why_len,
+			 "RDMA devices %s cannot be used by UCX (%s): is a port up, /dev/infiniband readable? "
+			 "[port-state, see mcinfo doctor]", devices,
+			 ucs_status_string(st));
+}
+
+/* UCX tells what it uses only as text: lines "resource 0 : md 0 dev 0 flags -- tcp/lo". */
+static void resources_read(struct mc_be *be, int rma)
+{
+	char *text = NULL, *save = NULL;
+	size_t size = 0, used = 0;
+	FILE *f = open_memstream(&text, &size);
+	bool cma = false;
+
+	if (f == NULL)
+		return;
+	ucp_context_print_info(be->ctx, f);
+	if (fclose(f) != 0 || text == NULL)
+		return;
+	for (char *line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
+		char *name = strstr(line, " -- ");
+		if (name == NULL || strstr(line, "resource") == NULL)
+			continue;
+		name += 4;
+		cma |= strncmp(name, "cma/", 4) == 0;
+		if (strncmp(name, "rc_", 3) == 0 || strncmp(name, "dc_", 3) == 0 || strncmp(name, "ud_", 3) == 0)
+			be->addr_flags |= UCX_ADDR_RDMA;
+		if (used + strlen(name) + 2 < sizeof(be->text))
+			used += (size_t)snprintf(be->text + used, sizeof(be->text) - used, "%s%s", used > 0 ? " " : "",
+						 name);
+	}
+	free(text);
+	be->copies = !(be->addr_flags & UCX_ADDR_RDMA);
+	/* Over shared memory nothing would check the addresses of a put, so only who asks for it gets it. */
+	bool rdma = (be->addr_flags & UCX_ADDR_RDMA) != 0;
+	if ((rdma && rma != MC_UCX_RMA_NO) || (cma && be->shm && rma == MC_UCX_RMA_YES))
+		be->flags |= MC_CAP_RMA | MC_CAP_POST_MSG;
+}
+
+mc_status_t mc_ucx_context_open(struct mc_be *be, const struct mc_be_cfg *cfg, char *why, size_t why_len)
+{
+	ucp_params_t params = {
+		.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_ESTIMATED_NUM_EPS,
+		.features = UCP_FEATURE_AM | UCP_FEATURE_RMA | UCP_FEATURE_WAKEUP,
+		.estimated_num_eps = cfg->size,
+	};
+	ucp_config_t *config = NULL;
+	ucs_status_t st;
+	mc_status_t s;
+
+	if ((cfg->transports & (MC_TP_SHM | MC_TP_TCP | MC_TP_RDMA)) == 0) {
+		snprintf(why, why_len, "no transport is allowed");
+		return MC_ERR_UNSUPPORTED;
+	}
+	st = ucp_config_read(NULL, NULL, &config);
+	if (st != UCS_OK) {
+		snprintf(why, why_len, "UCX does not accept its environment (UCX_*): %s", ucs_status_string(st));
+		return MC_ERR_UNSUPPORTED;
+	}
+	s = config_fill(config, cfg, why, why_len);
+	if (s == MC_OK) {
+		st = ucp_init(&params, config, &be->ctx);
+		if (st != UCS_OK) {
+			s = MC_ERR_UNSUPPORTED;
+			explain_none(cfg->transports, st, why, why_len);
+		}
+	}
+	ucp_config_release(config);
+	if (s != MC_OK)
+		return s;
+	be->shm = cfg->transports == MC_TP_SHM;
+	resources_read(be, cfg->config->ucx_rma);
+	return MC_OK;
+}
