@@ -2,8 +2,8 @@
 /*
  * coll_select.c - which algorithm for which collective, group and size: one table, first match wins.
  *
- * Every member must come to the same choice, so it depends only on what all of them know. Where the limits come from:
- * docs/PERFORMANCE.md; `mcperf coll --table` prints the table.
+ * Every member must come to the same choice, so it depends only on what all of them know. The limits are first guesses
+ * that wait for measurements; `mcperf coll --table` prints the table.
  */
 #include <string.h>
 
