@@ -242,7 +242,9 @@ static void *progress_main(void *arg)
 static void hand_over(struct mc_ctx *ctx)
 {
 	mc_ctx_lock(ctx);
-	bool ok = arm_all(ctx) == MC_OK;
+	/* What was polled may have set a deadline before the sleeper's own alarm. */
+	bool early = ctx->timer_ns < ctx->sleep_until_ns || ctx->coll_timer_ns < ctx->sleep_until_ns;
+	bool ok = arm_all(ctx) == MC_OK && !early;
 	mc_ctx_unlock(ctx);
 	if (!ok)
 		mc_progress_kick(ctx);

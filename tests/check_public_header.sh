@@ -38,7 +38,7 @@ for cc in c++ g++ clang++; do
 	try "$cc" c++17 "$tmp/alone.cc"
 done
 lines=$(wc -l <"$src/runtime/mc.h")
-[ "$lines" -le 900 ] || { echo "mc.h has $lines lines, the limit is 700"; bad=1; }
+[ "$lines" -le 900 ] || { echo "mc.h has $lines lines, the limit is 900"; bad=1; }
 [ "$bad" -eq 0 ] || exit 1
 echo "$n compilations of mc.h without a warning, $lines lines"
 if [ "$cxx" -eq 0 ]; then
