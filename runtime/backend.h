@@ -144,6 +144,11 @@ struct mc_be_ops {
 	mc_status_t (*rmem_import)(struct mc_be *be, struct mc_be_ep *ep, const void *blob, uint32_t len,
 				   struct mc_be_rmem **rmem_out);
 	void (*rmem_drop)(struct mc_be *be, struct mc_be_rmem *rmem); /* not while a post uses it */
+	/*
+	 * Where byte 0 of that memory lies in this process, for plain loads and stores, until rmem_drop; NULL: it is
+	 * not mapped here. Also after the peer is gone no access faults. The slot may be NULL: it maps nothing.
+	 */
+	void *(*rmem_map)(struct mc_be *be, struct mc_be_rmem *rmem);
 
 	/* cookie comes back in EP_UP and EP_DOWN. blob: what the peer's ep_connect needs (nothing with SAME_ADDR). */
 	mc_status_t (*ep_create)(struct mc_be *be, uint64_t cookie, void *blob, uint32_t *len,

@@ -169,6 +169,8 @@ static struct mc_coll *coll_get(struct mc_group *g)
 	c->bad = c->tell_all = c->handled = false;
 	c->failing = MC_OK;
 	c->culprit = MC_NO_RANK;
+	c->board = NULL;
+	c->waiting = 0;
 	c->ask_cookie = 0;
 	c->grace = false;
 	c->mem[0] = c->mem[1] = NULL;
@@ -207,14 +209,6 @@ static uint64_t check_of(const struct mc_coll *c, const struct mc_coll_args *a)
 	return h;
 }
 
-static bool group_is_local(const struct mc_coll *c)
-{
-	for (uint32_t i = 0; i < c->n; i++)
-		if (c->ctx->peer[c->peer[i]].host_id != c->ctx->host_id)
-			return false;
-	return true;
-}
-
 static uint64_t block_bytes(const struct mc_coll *c, const struct mc_coll_args *a)
 {
 	uint64_t sum = 0;
@@ -233,9 +227,12 @@ static void coll_build(struct mc_coll *c, const struct mc_coll_args *a)
 	c->root = a->root;
 	c->v = a->v && a->op != MC_COLL_ALLGATHER;
 	c->eager = c->ctx->cfg.coll_short;
-	c->algo = mc_coll_select(c->ctx, a->op, a->v, block_bytes(c, a), c->n, group_is_local(c));
+	c->algo = mc_coll_select(c->ctx, a->op, a->v, block_bytes(c, a), c->n,
+				 mc_coll_where(c->ctx, c->peer, c->n));
 	c->check = check_of(c, a);
 	c->algo->build(c, a);
+	if (c->algo->board)
+		return;
 	if (!c->algo->agrees || c->v)
 		mc_steps_agree(c, c->v);
 	if (!mc_steps_seal(c))
@@ -284,7 +281,10 @@ static mc_status_t coll_start_locked(struct mc_group *g, const struct mc_coll_ar
 	ctx->coll_recent = true;
 	set_deadline(c, o);
 	*req_out = c->req;
-	mc_coll_begin_steps(c);
+	if (c->algo->board)
+		mc_board_start(c, cg);
+	else
+		mc_coll_begin_steps(c);
 	take_early(c, cg);
 	if (ctx->colls->any_down)
 		mc_coll_check_members(ctx->colls);
@@ -318,6 +318,11 @@ mc_status_t mc_coll_start(struct mc_group *g, const struct mc_coll_args *a, cons
 		return s;
 	struct mc_ctx *ctx = g->ctx;
 	mc_ctx_lock(ctx);
+	if (mc_board_wanted(g)) {
+		mc_ctx_unlock(ctx);
+		mc_board_make(g);
+		mc_ctx_lock(ctx);
+	}
 	s = coll_start_locked(g, a, o, req_out);
 	if (s == MC_OK && !waits) /* who waits makes progress himself */
 		mc_progress_posted(ctx, 0);
@@ -385,6 +390,8 @@ void mc_coll_end(struct mc_coll *c, mc_status_t s)
 	for (int i = 0; i < 2; i++)
 		if (c->mem[i] != NULL)
 			c->mem[i]->busy--;
+	mc_list_del(&c->node);
+	mc_board_end(c);
 	coll_put(c);
 	if (--ctx->coll_running == 0)
 		ctx->coll_timer_ns = INT64_MAX;
@@ -424,6 +431,7 @@ uint32_t mc_colls_run(struct mc_ctx *ctx)
 		mc_coll_check_members(cs);
 	}
 	find_canceled(cs);
+	mc_boards_look(cs);
 	struct mc_list *l, *last = cs->ready.prev;
 	for (bool more = !mc_list_empty(&cs->ready); more && (l = mc_list_pop(&cs->ready)) != NULL; n++) {
 		more = l != last && !mc_list_empty(&cs->ready);
@@ -435,6 +443,11 @@ uint32_t mc_colls_run(struct mc_ctx *ctx)
 bool mc_colls_idle(const struct mc_ctx *ctx)
 {
 	return mc_list_empty(&ctx->colls->ready);
+}
+
+bool mc_colls_arm(struct mc_ctx *ctx)
+{
+	return ctx->coll_running == 0 || (mc_boards_arm(ctx->colls) && mc_list_empty(&ctx->colls->ready));
 }
 
 void mc_colls_timers(struct mc_ctx *ctx, int64_t now)
@@ -483,6 +496,7 @@ static void group_free(struct mc_colls *cs, struct mc_coll_group *g)
 		early_free(cs, mc_container_of(g->early.next, struct mc_coll_msg, node));
 	while ((l = mc_list_pop(&g->aborted)) != NULL)
 		free(mc_container_of(l, struct mc_coll_abort, node));
+	mc_boards_free(g);
 	mc_list_del(&g->node);
 	free(g);
 }

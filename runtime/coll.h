@@ -96,6 +96,11 @@ struct mc_coll {
 	uint8_t *scratch;
 	uint64_t scratch_n, scratch_room;
 	uint64_t eager; /* up to here in messages */
+	/* coll_board.c: no steps */
+	struct mc_boards *board;
+	uint64_t board_len;
+	uint8_t *board_src, *board_dst;
+	uint32_t waiting; /* ranks that have not given theirs, a bit each */
 	bool v;         /* lengths that only two ranks know */
 	bool bad;       /* building it failed: no memory */
 	int64_t start_ns, deadline_ns, ask_ns, alarm_ns;
@@ -127,6 +132,7 @@ struct mc_coll_group { /* how far this rank is in the groups of that member list
 	uint64_t sig, started;
 	struct mc_list early;   /* struct mc_coll_msg of collectives that have not started here */
 	struct mc_list aborted; /* struct mc_coll_abort of such */
+	struct mc_boards *boards; /* NULL: not thought of yet */
 };
 
 struct mc_coll_abort {
@@ -151,6 +157,8 @@ struct mc_colls {
 	uint32_t aborted_n, desc_n;
 	uint32_t seen; /* ctx->coll_seq when members were last looked at */
 	bool any_down; /* some peer was lost, or left */
+	bool boards_asleep; /* our boards say that we sleep */
+	uint64_t board_posts; /* collectives that went over a board rather than by message */
 	const struct mc_algo *force[MC_COLL_OPS];
 };
 
@@ -163,12 +171,16 @@ struct mc_algo {
 	bool agrees;     /* nobody can be through before everybody is there */
 	bool v;          /* takes lengths per rank */
 	bool by_message; /* works in memory of its own: bytes go by message whatever their number */
+	bool board;      /* not by steps: coll_board.c */
 };
 
 extern const struct mc_algo *const mc_algos[]; /* NULL-terminated */
+/* Where the members of a group are, as all of them know. */
+enum mc_coll_where { MC_COLL_HOSTS, MC_COLL_HOST, MC_COLL_SHARED }; /* SHARED: one host, and they map memory */
+enum mc_coll_where mc_coll_where(const struct mc_ctx *ctx, const uint32_t *peer, uint32_t n);
 /* bytes: of one rank's block (bcast: of all; allgatherv: of the mean block); UINT64_MAX: members do not all know it. */
 const struct mc_algo *mc_coll_select(const struct mc_ctx *ctx, enum mc_coll_op op, bool v, uint64_t bytes, uint32_t n,
-				     bool local);
+				     enum mc_coll_where where);
 const struct mc_algo *mc_algo_find(enum mc_coll_op op, const char *name, size_t len);
 mc_status_t mc_coll_force(struct mc_ctx *ctx, const char *text); /* "bcast:chain,allgather:ring" */
 
@@ -178,7 +190,9 @@ mc_status_t mc_coll_force(struct mc_ctx *ctx, const char *text); /* "bcast:chain
 	X(bcast_binomial)                                                                                              \
 	X(bcast_direct)                                                                                                \
 	X(bcast_chain) X(scatter_direct) X(scatter_binomial) X(gather_direct) X(gather_binomial) X(allgather_direct)   \
-		X(allgather_bruck) X(allgather_ring) X(alltoall_direct) X(alltoall_bruck) X(alltoall_pairwise)
+		X(allgather_bruck) X(allgather_ring) X(alltoall_direct) X(alltoall_bruck) X(alltoall_pairwise)         \
+			X(barrier_board) X(bcast_board) X(scatter_board) X(gather_board) X(allgather_board)            \
+				X(alltoall_board)
 #define MC_ALGO_DECLARE(name) extern const struct mc_algo mc_algo_##name;
 MC_ALGO_MAP(MC_ALGO_DECLARE)
 #undef MC_ALGO_DECLARE
@@ -224,6 +238,23 @@ void mc_coll_begin_steps(struct mc_coll *c);
 bool mc_coll_run_steps(struct mc_coll *c); /* true: there is more to do at once */
 void mc_coll_match(struct mc_coll *c, const struct mc_coll_msg *m);
 void mc_coll_relook(struct mc_ctx *ctx, struct mc_peer *p, uint64_t rid, mc_status_t s);
+
+void mc_coll_differ(struct mc_coll *c, const struct mc_coll_msg *m); /* m->from has another op, root or length */
+void mc_coll_encode(const struct mc_coll *c, struct mc_wr *w, uint8_t type, uint64_t len, uint64_t rid, uint64_t off,
+		    uint32_t key);
+
+/* ---- coll_board.c ---- */
+enum { MC_BOARD_BYTES = 4096, MC_BOARD_RANKS = 16 }; /* what one rank may post; members at most */
+bool mc_board_wanted(struct mc_group *g);            /* this group could have boards, and nobody has tried */
+void mc_board_make(struct mc_group *g);              /* not under the lock */
+void mc_board_start(struct mc_coll *c, struct mc_coll_group *g);
+void mc_board_match(struct mc_coll *c, const struct mc_coll_msg *m, uint32_t rank);
+void mc_board_end(struct mc_coll *c);
+void mc_boards_look(struct mc_colls *cs);
+bool mc_boards_arm(struct mc_colls *cs);
+bool mc_board_told(struct mc_peer *p, uint64_t rid, mc_status_t s, const void *blob, uint32_t len);
+void mc_boards_peer_down(struct mc_colls *cs, const struct mc_peer *p);
+void mc_boards_free(struct mc_coll_group *g);
 
 /* ---- coll_fail.c ---- */
 void mc_coll_fail(struct mc_coll *c, mc_status_t s, uint32_t culprit,

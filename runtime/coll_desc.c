@@ -100,6 +100,8 @@ void mc_desc_drop_peer(struct mc_colls *cs, const struct mc_peer *p)
 void mc_coll_region_told(struct mc_peer *p, uint64_t rid, mc_status_t s, const void *blob, uint32_t len)
 {
 	struct mc_colls *cs = p->ctx->colls;
+	if (mc_board_told(p, rid, s, blob, len))
+		return;
 	struct mc_coll_desc *d = desc_find(cs, p, rid);
 	if (d == NULL || d->rmem != NULL)
 		return; /* not asked for, or not wanted any more */

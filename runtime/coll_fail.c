@@ -214,6 +214,8 @@ void mc_on_coll_abort(struct mc_peer *p, struct mc_rd *r)
 
 static bool owes(const struct mc_coll *c, uint32_t rank)
 {
+	if (c->waiting & UINT32_C(1) << rank % 32)
+		return true;
 	for (uint32_t i = 0; i < c->step_n; i++) {
 		const struct mc_step *s = &c->step[i];
 		if (s->kind != MC_STEP_COPY && s->rank == rank && s->state != MC_STEP_DONE && !s->landed)
@@ -236,13 +238,20 @@ static void check_one(struct mc_coll *c)
 	}
 }
 
+static void peer_down(struct mc_colls *cs, const struct mc_peer *p)
+{
+	mc_desc_drop_peer(cs, p);
+	mc_boards_peer_down(cs, p);
+}
+
 void mc_coll_check_members(struct mc_colls *cs)
 {
+	mc_boards_look(cs); /* what it posted before it left counts */
 	for (struct mc_list *l = cs->running.next; l != &cs->running; l = l->next)
 		check_one(mc_container_of(l, struct mc_coll, node));
 	for (uint32_t i = 0; i < cs->ctx->size; i++)
 		if (cs->ctx->peer[i].state == MC_PEER_DOWN)
-			mc_desc_drop_peer(cs, &cs->ctx->peer[i]);
+			peer_down(cs, &cs->ctx->peer[i]);
 }
 
 /* ---- who is missing? ---- */
@@ -325,6 +334,10 @@ static uint32_t name_missing(const struct mc_coll *c, char *text, size_t room)
 		if (n++ < 8 && used < room)
 			used += (size_t)snprintf(text + used, room - used, " %u (%s%s)", c->peer[i], member(c, i)->role,
 						 c->mark[i] & MC_MARK_TOLD ? "" : ", no answer");
+	}
+	if (first == MC_NO_RANK && c->waiting != 0) {
+		first = c->peer[__builtin_ctz(c->waiting)];
+		snprintf(text, room, " none; it waits for rank %u", first);
 	}
 	for (uint32_t i = 0; i < c->step_n && first == MC_NO_RANK; i++) {
 		const struct mc_step *s = &c->step[i];

@@ -75,6 +75,21 @@ static void data_gone(struct mc_tx *tx, mc_status_t st)
 	mc_coll_ready(c);
 }
 
+void mc_coll_encode(const struct mc_coll *c, struct mc_wr *w, uint8_t type, uint64_t len, uint64_t rid, uint64_t off,
+		    uint32_t key)
+{
+	mc_wr_u64(w, c->sig);
+	mc_wr_u64(w, c->seq);
+	mc_wr_u64(w, c->check);
+	mc_wr_u64(w, len);
+	mc_wr_u64(w, rid);
+	mc_wr_u64(w, off);
+	mc_wr_u32(w, key);
+	mc_wr_u32(w, c->root);
+	mc_wr_u8(w, type);
+	mc_wr_u8(w, (uint8_t)c->op);
+}
+
 /* A message without data holds on to nothing: if it cannot be sent its peer is lost, which is noticed by itself. */
 static void send_msg(struct mc_coll *c, struct mc_step *s, uint8_t type, uint64_t off, uint32_t data_len)
 {
@@ -86,16 +101,8 @@ static void send_msg(struct mc_coll *c, struct mc_step *s, uint8_t type, uint64_
 	}
 	struct mc_wr w;
 	mc_tx_body(tx, &w);
-	mc_wr_u64(&w, c->sig);
-	mc_wr_u64(&w, c->seq);
-	mc_wr_u64(&w, c->check);
-	mc_wr_u64(&w, s->len);
-	mc_wr_u64(&w, type == MC_CT_READY || type == MC_CT_OFFER ? s->mem->id : 0);
-	mc_wr_u64(&w, off);
-	mc_wr_u32(&w, s->key);
-	mc_wr_u32(&w, c->root);
-	mc_wr_u8(&w, type);
-	mc_wr_u8(&w, (uint8_t)c->op);
+	uint64_t rid = type == MC_CT_READY || type == MC_CT_OFFER ? s->mem->id : 0;
+	mc_coll_encode(c, &w, type, s->len, rid, off, s->key);
 	if (data_len > 0) {
 		tx->iov[1].iov_base = s->addr + off;
 		tx->iov[1].iov_len = data_len;
@@ -292,7 +299,7 @@ static uint32_t rank_of(const struct mc_coll *c, uint32_t peer)
 	return MC_NO_RANK;
 }
 
-static void differ(struct mc_coll *c, const struct mc_coll_msg *m)
+void mc_coll_differ(struct mc_coll *c, const struct mc_coll_msg *m)
 {
 	char text[160];
 	if (m->op != c->op)
@@ -365,9 +372,13 @@ void mc_coll_match(struct mc_coll *c, const struct mc_coll_msg *m)
 	if (c->failing != MC_OK || rank == MC_NO_RANK)
 		return; /* it ends; or someone outside the group guessed its name */
 	c->mark[rank] |= MC_MARK_HERE;
+	if (c->algo->board) {
+		mc_board_match(c, m, rank);
+		return;
+	}
 	struct mc_step *s = m->check == c->check ? step_of(c, m, rank) : NULL;
 	if (s == NULL || s->len != m->len) {
-		differ(c, m);
+		mc_coll_differ(c, m);
 		return;
 	}
 	if (m->type == MC_CT_DATA) {

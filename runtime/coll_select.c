@@ -13,7 +13,7 @@
 const struct mc_algo *const mc_algos[] = {MC_ALGO_MAP(ALGO_POINTER) NULL};
 #undef ALGO_POINTER
 
-enum where { ANYWHERE = 0, ONE_HOST = 1, SEVERAL_HOSTS = 2 };
+enum where { ANYWHERE, ONE_HOST, SEVERAL_HOSTS, SHARED }; /* SHARED: one host, members map each other's memory */
 
 #define ANY_N   UINT32_MAX
 #define ANY_LEN UINT64_MAX
@@ -28,43 +28,90 @@ static const struct rule {
 	uint64_t max_bytes;
 	const struct mc_algo *algo;
 } rules[] = {
+	{MC_COLL_BARRIER, SHARED, MC_BOARD_RANKS, ANY_LEN, &mc_algo_barrier_board},
 	{MC_COLL_BARRIER, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_barrier_dissemination},
 
+	{MC_COLL_BCAST, SHARED, MC_BOARD_RANKS, MC_BOARD_BYTES, &mc_algo_bcast_board},
 	{MC_COLL_BCAST, ANYWHERE, ANY_N, KIB(8), &mc_algo_bcast_spread},
 	{MC_COLL_BCAST, ONE_HOST, 16, ANY_LEN, &mc_algo_bcast_direct},
 	{MC_COLL_BCAST, ANYWHERE, 2, ANY_LEN, &mc_algo_bcast_direct},
 	{MC_COLL_BCAST, ANYWHERE, ANY_N, KIB(256), &mc_algo_bcast_binomial},
 	{MC_COLL_BCAST, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_bcast_chain},
 
+	{MC_COLL_SCATTER, SHARED, MC_BOARD_RANKS, MC_BOARD_BYTES / MC_BOARD_RANKS, &mc_algo_scatter_board},
 	{MC_COLL_SCATTER, ANYWHERE, 8, ANY_LEN, &mc_algo_scatter_direct},
 	{MC_COLL_SCATTER, ANYWHERE, ANY_N, KIB(2), &mc_algo_scatter_binomial},
 	{MC_COLL_SCATTER, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_scatter_direct},
 
+	{MC_COLL_GATHER, SHARED, MC_BOARD_RANKS, MC_BOARD_BYTES, &mc_algo_gather_board},
 	{MC_COLL_GATHER, ANYWHERE, 8, ANY_LEN, &mc_algo_gather_direct},
 	{MC_COLL_GATHER, ANYWHERE, ANY_N, KIB(2), &mc_algo_gather_binomial},
 	{MC_COLL_GATHER, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_gather_direct},
 
+	{MC_COLL_ALLGATHER, SHARED, MC_BOARD_RANKS, MC_BOARD_BYTES, &mc_algo_allgather_board},
 	{MC_COLL_ALLGATHER, ANYWHERE, 4, KIB(8), &mc_algo_allgather_direct},
 	{MC_COLL_ALLGATHER, ANYWHERE, ANY_N, KIB(2), &mc_algo_allgather_bruck},
 	{MC_COLL_ALLGATHER, ONE_HOST, ANY_N, ANY_LEN, &mc_algo_allgather_direct},
 	{MC_COLL_ALLGATHER, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_allgather_ring},
 
+	{MC_COLL_ALLTOALL, SHARED, MC_BOARD_RANKS, MC_BOARD_BYTES / MC_BOARD_RANKS, &mc_algo_alltoall_board},
 	{MC_COLL_ALLTOALL, ANYWHERE, 8, ANY_LEN, &mc_algo_alltoall_direct},
 	{MC_COLL_ALLTOALL, ANYWHERE, ANY_N, 256, &mc_algo_alltoall_bruck},
 	{MC_COLL_ALLTOALL, ANYWHERE, ANY_N, KIB(8), &mc_algo_alltoall_direct},
 	{MC_COLL_ALLTOALL, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_alltoall_pairwise},
 };
 
+/* Does every member publish an address of that backend? The records say the same to all. */
+static bool all_offer(const struct mc_ctx *ctx, uint32_t be, const uint32_t *peer, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (mc_peer_get((struct mc_ctx *)(uintptr_t)ctx, peer[i])->addr[be].len == 0)
+			return false;
+	return true;
+}
+
+enum mc_coll_where mc_coll_where(const struct mc_ctx *ctx, const uint32_t *peer, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (ctx->peer[peer[i]].host_id != ctx->host_id)
+			return MC_COLL_HOSTS;
+	for (uint32_t k = 0; k < ctx->be_n; k++)
+		if (ctx->be[k].ops->rmem_map != NULL && all_offer(ctx, k, peer, n))
+			return MC_COLL_SHARED;
+	return MC_COLL_HOST;
+}
+
+static bool fits_where(enum where rule, enum mc_coll_where is)
+{
+	switch (rule) {
+	case ONE_HOST:
+		return is != MC_COLL_HOSTS;
+	case SEVERAL_HOSTS:
+		return is == MC_COLL_HOSTS;
+	case SHARED:
+		return is == MC_COLL_SHARED;
+	default:
+		return true;
+	}
+}
+
+/* For who asks for it by MC_COLL_ALGORITHM; the rules keep to it by their limits. */
+static bool board_fits(enum mc_coll_op op, uint64_t bytes, uint32_t n)
+{
+	bool all = op == MC_COLL_SCATTER || op == MC_COLL_ALLTOALL;
+	return n <= MC_BOARD_RANKS && bytes <= (all ? MC_BOARD_BYTES / n : MC_BOARD_BYTES);
+}
+
 const struct mc_algo *mc_coll_select(const struct mc_ctx *ctx, enum mc_coll_op op, bool v, uint64_t bytes, uint32_t n,
-				     bool local)
+				     enum mc_coll_where where)
 {
 	const struct mc_algo *forced = ctx->colls->force[op];
-	if (forced != NULL && (!v || forced->v))
+	if (forced != NULL && (!v || forced->v) && (!forced->board || board_fits(op, bytes, n)))
 		return forced;
 	const struct rule *r = rules;
 	for (const struct rule *end = rules + MC_ARRAY_LEN(rules); r < end; r++)
 		if (r->op == op && n <= r->max_n && bytes <= r->max_bytes && (!v || r->algo->v) &&
-		    (r->where == ANYWHERE || (r->where == ONE_HOST) == local))
+		    fits_where(r->where, where))
 			break;
 	return r->algo; /* the last rule of each collective fits all, and is fit for lengths per rank */
 }
@@ -107,7 +154,7 @@ mc_status_t mc_coll_force(struct mc_ctx *ctx, const char *text)
 
 mc_status_t mc_coll_rule_get(uint32_t index, struct mc_coll_rule *out)
 {
-	static const char *const where_text[] = {"any", "one host", "several hosts"};
+	static const char *const where_text[] = {"any", "one host", "several hosts", "shared memory"};
 	if (out == NULL || out->size != sizeof(*out))
 		return MC_ERR_INVAL;
 	if (index >= MC_ARRAY_LEN(rules))
@@ -124,10 +171,7 @@ mc_status_t mc_coll_rule_get(uint32_t index, struct mc_coll_rule *out)
 
 const char *mc_coll_algorithm(struct mc_group *g, enum mc_coll_op op, uint64_t len)
 {
-	bool local = true;
 	if ((unsigned int)op >= MC_COLL_OPS)
 		return "?";
-	for (uint32_t i = 0; i < g->n; i++)
-		local = local && g->ctx->peer[g->peer[i]].host_id == g->ctx->host_id;
-	return mc_coll_select(g->ctx, op, false, len, g->n, local)->name;
+	return mc_coll_select(g->ctx, op, false, len, g->n, mc_coll_where(g->ctx, g->peer, g->n))->name;
 }

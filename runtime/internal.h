@@ -41,7 +41,8 @@ enum mc_msg_kind {
 	MC_MSG_REGION_ASK = 16,
 	MC_MSG_REGION_TELL = 17,
 	MC_MSG_REGION_GONE = 18,
-	MC_MSG_KINDS = 19,
+	MC_MSG_COLL_BOARD = 21, /* 19 and 20: joining */
+	MC_MSG_KINDS = 22,
 };
 
 struct mc_be_slot { /* one open backend; constant after init */
@@ -131,6 +132,7 @@ struct mc_mem {
 	uint64_t len;
 	uint64_t map_len;           /* pool memory: bytes mapped; 0: caller's own */
 	int fd;                     /* memfd or -1 */
+	bool internal;              /* the engine's own */
 	uint32_t kind;
 	uint32_t busy;              /* requests of this rank that use it */
 	uint32_t serving;           /* replies to peers that read from it */
@@ -492,6 +494,8 @@ mc_status_t mc_colls_open(struct mc_ctx *ctx);
 uint32_t mc_colls_run(struct mc_ctx *ctx);          /* act on what has happened; number of collectives looked at */
 void mc_colls_timers(struct mc_ctx *ctx, int64_t now);
 bool mc_colls_idle(const struct mc_ctx *ctx);       /* nothing left that could be done at once */
+bool mc_colls_arm(struct mc_ctx *ctx);              /* false: not before another poll */
+void mc_on_coll_board(struct mc_peer *p, struct mc_rd *r);
 void mc_colls_close(struct mc_ctx *ctx);
 void mc_coll_region_told(struct mc_peer *p, uint64_t id, mc_status_t s, const void *blob, uint32_t len);
 void mc_coll_region_gone(struct mc_peer *p, uint64_t id);

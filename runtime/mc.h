@@ -593,7 +593,7 @@ struct mc_coll_rule {
 	uint32_t max_ranks;    /* UINT32_MAX: any */
 	uint64_t max_bytes;    /* of one rank's block, bcast: of all; UINT64_MAX: any */
 	const char *name;      /* "allgather" */
-	const char *where;     /* "any", "one host", "several hosts": where the members are */
+	const char *where;     /* where the members are: "any", "one host", "several hosts", "shared memory" */
 	const char *algorithm; /* "ring" */
 };
 /** Row @index of the table: 0, 1, ... Return: MC_OK; MC_ERR_NOENT: no more; MC_ERR_INVAL. */

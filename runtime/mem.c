@@ -320,7 +320,7 @@ void mc_mems_free(struct mc_ctx *ctx)
 	uint32_t left = 0;
 	for (uint32_t i = 0; i < ctx->region_n; i++) {
 		if (ctx->region[i] != NULL) {
-			left++;
+			left += ctx->region[i]->internal ? 0 : 1;
 			mem_destroy(ctx->region[i]);
 		}
 	}

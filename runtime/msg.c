@@ -264,6 +264,7 @@ static const struct {
 	[MC_MSG_REGION_ASK] = {mc_on_region_ask, NULL},
 	[MC_MSG_REGION_TELL] = {mc_on_region_tell, NULL},
 	[MC_MSG_REGION_GONE] = {mc_on_region_gone, NULL},
+	[MC_MSG_COLL_BOARD] = {mc_on_coll_board, NULL},
 };
 
 /* Whom is it from, and is it meant for this incarnation? NULL: refused (logged at a bounded rate). */

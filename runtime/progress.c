@@ -153,6 +153,8 @@ static mc_status_t arm_all(struct mc_ctx *ctx)
 	for (uint32_t i = 0; i < ctx->be_n; i++)
 		if (ctx->be[i].ops->arm(ctx->be[i].be) != MC_OK)
 			return MC_ERR_AGAIN;
+	if (!mc_colls_arm(ctx))
+		return MC_ERR_AGAIN;
 	ctx->stale_arm = false;
 	return MC_OK;
 }

@@ -438,6 +438,7 @@ const struct mc_be_ops mc_be_shm = {
 	.mem_export = mc_shm_mem_export,
 	.rmem_import = mc_shm_rmem_import,
 	.rmem_drop = mc_shm_rmem_drop,
+	.rmem_map = mc_shm_rmem_map,
 	.ep_create = ep_create,
 	.ep_connect = ep_connect,
 	.ep_close = ep_close,

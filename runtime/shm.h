@@ -286,6 +286,7 @@ mc_status_t mc_shm_mem_export(struct mc_be *be, struct mc_be_mem *mem, void *blo
 mc_status_t mc_shm_rmem_import(struct mc_be *be, struct mc_be_ep *ep, const void *blob, uint32_t len,
 			       struct mc_be_rmem **rmem_out);
 void mc_shm_rmem_drop(struct mc_be *be, struct mc_be_rmem *rmem);
+void *mc_shm_rmem_map(struct mc_be *be, struct mc_be_rmem *rmem);
 void mc_shm_rmem_free(struct mc_be_rmem *rmem);
 static inline bool mc_shm_rmem_live(const struct mc_be_rmem *rmem)
 {

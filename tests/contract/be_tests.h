@@ -17,7 +17,8 @@
 	X(post__send_after_done_finds_the_bytes)                                                                       \
 	X(post__stale_region)                                                                                          \
 	X(rmem_import__hostile_blob)                                                                                   \
-	X(rmem_import__blob_of_another_rank)
+	X(rmem_import__blob_of_another_rank)                                                                           \
+	X(rmem_map__the_peers_bytes)
 #define BE_PEER_TEST_LIST(X)                                                                                           \
 	X(ep_close__pending_end_canceled)                                                                              \
 	X(close__peer_gets_messages_then_down)                                                                         \

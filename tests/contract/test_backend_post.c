@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* test_backend_post.c - promises of post: bytes, DONE, order with messages, freed regions, hostile descriptors. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "be_tests.h"
 
@@ -352,5 +355,45 @@ void rmem_import__blob_of_another_rank(void **state)
 	len = 1;
 	assert_int_equal(be_setup.ops->mem_export(r.p.a.be, r.mem_a, blob, &len), MC_ERR_NOSPC);
 	assert_true(len > 1 && len <= r.p.a.caps.blob_max);
+	regions_close(&r);
+}
+
+/* Pool memory that is mapped is the same bytes on both sides, and stays readable when its owner has let go of it. */
+void rmem_map__the_peers_bytes(void **state)
+{
+	enum { LEN = 8192 };
+	struct regions r;
+	struct mc_be_rmem *rmem = NULL;
+	struct mc_be_mem *mem = NULL;
+	uint8_t blob[4096], *map;
+	uint32_t n = sizeof(blob);
+
+	(void)state;
+	if (be_setup.ops->rmem_map == NULL)
+		skip();
+	regions_open(&r, 4096);
+	assert_null(be_setup.ops->rmem_map(r.p.a.be, r.rmem_b)); /* the caller's own memory: nobody else maps it */
+	int fd = memfd_create("contract", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	assert_true(fd >= 0 && ftruncate(fd, LEN) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
+	uint8_t *own = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(own != MAP_FAILED);
+	struct mc_be_region region = {.addr = own, .len = LEN, .kind = MC_KIND_HOST, .fd = fd, .id = 3};
+	assert_int_equal(be_setup.ops->mem_reg(r.p.b.be, &region, &mem), MC_OK);
+	assert_int_equal(be_setup.ops->mem_export(r.p.b.be, mem, blob, &n), MC_OK);
+	assert_int_equal(be_setup.ops->rmem_import(r.p.a.be, r.p.a.ep, blob, n, &rmem), MC_OK);
+	map = be_setup.ops->rmem_map(r.p.a.be, rmem);
+	assert_non_null(map);
+	assert_ptr_not_equal(map, own);
+	own[0] = 17;
+	own[LEN - 1] = 18;
+	assert_int_equal(map[0], 17);
+	assert_int_equal(map[LEN - 1], 18);
+	map[100] = 19;
+	assert_int_equal(own[100], 19);
+	be_setup.ops->mem_dereg(r.p.b.be, mem);
+	munmap(own, LEN);
+	close(fd);
+	assert_int_equal(map[100], 19);
+	be_setup.ops->rmem_drop(r.p.a.be, rmem);
 	regions_close(&r);
 }
