@@ -220,7 +220,7 @@ static bool index_members(struct mc_boards *b, const struct mc_group *g)
 	for (uint32_t i = 0; i < b->n; i++) {
 		if (i == g->self)
 			continue;
-		b->rank[i] = member_get(b, mc_peer_get(g->ctx, g->peer[i]), true);
+		b->rank[i] = member_get(b, g->peer[i], true);
 		if (b->rank[i] == NULL) {
 			free(b->rank);
 			b->rank = NULL;
@@ -247,7 +247,7 @@ void mc_board_make(struct mc_group *g)
 		b->own = mc_mem_addr(mem);
 		for (uint32_t i = 0; i < g->n; i++)
 			if (i != g->self)
-				tell(mc_peer_get(g->ctx, g->peer[i]), g->sig, mem->id, SAY_BOARD);
+				tell(g->peer[i], g->sig, mem->id, SAY_BOARD);
 	}
 	mc_ctx_unlock(g->ctx);
 	if (!mine && mc_mem_free(mem) != MC_OK) /* another thread was first */
@@ -297,18 +297,18 @@ static void board_gone(struct mc_tx *tx, mc_status_t st)
 	struct mc_coll *c = (struct mc_coll *)(uintptr_t)tx->arg;
 	c->flying--;
 	if (st != MC_OK)
-		mc_coll_fail(c, MC_ERR_PEER_DOWN, tx->peer->rank, true);
+		mc_coll_fail(c, MC_ERR_PEER_DOWN, tx->peer->id, true);
 	mc_coll_ready(c);
 }
 
 static void send_part(struct mc_coll *c, uint32_t to)
 {
-	struct mc_peer *p = mc_peer_get(c->ctx, c->peer[to]);
+	struct mc_peer *p = c->peer[to];
 	uint64_t off, len = part_of(c, c->self, to, &off);
 	mc_status_t st = mc_peer_start(p);
 	struct mc_tx *tx = st == MC_OK ? mc_tx_get(p, MC_MSG_COLL, false) : NULL;
 	if (tx == NULL) {
-		mc_coll_fail(c, st != MC_OK ? st : MC_ERR_NOMEM, st != MC_OK ? p->rank : c->ctx->rank, true);
+		mc_coll_fail(c, st != MC_OK ? st : MC_ERR_NOMEM, st != MC_OK ? p->id : c->ctx->rank, true);
 		return;
 	}
 	struct mc_wr w;
@@ -407,7 +407,7 @@ static void look(struct mc_coll *c, uint32_t rank)
 		arrived(c, rank, s->data + off, len);
 		return;
 	}
-	const struct mc_coll_msg said = {.from = m->peer->rank, .op = (uint8_t)s->op, .root = s->root};
+	const struct mc_coll_msg said = {.from = m->peer, .op = (uint8_t)s->op, .root = s->root};
 	c->mark[rank] |= MC_MARK_HERE;
 	mc_coll_differ(c, &said);
 }

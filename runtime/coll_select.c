@@ -62,21 +62,21 @@ static const struct rule {
 };
 
 /* Does every member publish an address of that backend? The records say the same to all. */
-static bool all_offer(const struct mc_ctx *ctx, uint32_t be, const uint32_t *peer, uint32_t n)
+static bool all_offer(uint32_t be, struct mc_peer *const *peer, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		if (mc_peer_get((struct mc_ctx *)(uintptr_t)ctx, peer[i])->addr[be].len == 0)
+		if (peer[i]->addr[be].len == 0)
 			return false;
 	return true;
 }
 
-enum mc_coll_where mc_coll_where(const struct mc_ctx *ctx, const uint32_t *peer, uint32_t n)
+enum mc_coll_where mc_coll_where(const struct mc_ctx *ctx, struct mc_peer *const *peer, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		if (ctx->peer[peer[i]].host_id != ctx->host_id)
+		if (peer[i]->host_id != ctx->host_id)
 			return MC_COLL_HOSTS;
 	for (uint32_t k = 0; k < ctx->be_n; k++)
-		if (ctx->be[k].ops->rmem_map != NULL && all_offer(ctx, k, peer, n))
+		if (ctx->be[k].ops->rmem_map != NULL && all_offer(k, peer, n))
 			return MC_COLL_SHARED;
 	return MC_COLL_HOST;
 }
