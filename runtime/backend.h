@@ -30,6 +30,7 @@
 #ifndef MC_BACKEND_H
 #define MC_BACKEND_H
 
+#include <stdbool.h>
 #include <sys/uio.h>
 
 #include "config.h"
@@ -54,11 +55,37 @@ enum mc_cap {
 /* Transports that the settings allow, a mask. */
 enum mc_tp { MC_TP_SHM = 1, MC_TP_TCP = 2, MC_TP_RDMA = 4 };
 
+/*
+ * A NIC of this host that the process may use: a port of an OpenFabrics device, or a network interface. Plain data,
+ * which the engine makes from topo.h. What is down, has no address or was excluded by MC_DEVICE is not in the list.
+ */
+enum { MC_BE_NIC_MAX = 64, MC_BE_NODE_MAX = 64 };
+enum mc_be_link { MC_BE_LINK_UNKNOWN, MC_BE_LINK_INFINIBAND, MC_BE_LINK_ETHERNET }; /* wire format */
+
+struct mc_be_nic {
+	char name[64];      /* "mlx5_0", "eth0" */
+	uint32_t port;      /* from 1; 0: a network interface */
+	uint32_t link;      /* enum mc_be_link; ports of different link layers cannot talk to each other */
+	uint32_t rate_mbps; /* 0: not known */
+	uint32_t rail;      /* number among the ports of its make: equal rails of two hosts reach each other best */
+	int32_t numa;       /* the system's number of its NUMA node; -1: several, or not known */
+	bool use;           /* for memory where this rank runs stripe over these; the others are spares */
+	uint8_t score[MC_BE_NODE_MAX]; /* for memory on the system's node i: 100 best, 0: not known */
+	uint8_t gid[16];               /* of a port: the one to use; all zero: none fits */
+	uint32_t gid_index;
+	char netdev[64];  /* interface that carries the port's addresses; "": not told */
+	char reason[160]; /* of its place in the list, for people */
+};
+
 struct mc_be_cfg {
 	uint32_t transports;            /* enum mc_tp */
 	const struct mc_config *config; /* outlives the mc_be */
 	struct mc_hub *hub;             /* loop only */
 	uint32_t rank, size;            /* of the job, for sizing and log lines */
+	const struct mc_be_nic *nic; /* [nic_n] ports, best first, then interfaces, best first; outlives the mc_be */
+	uint32_t nic_n;
+	bool nic_chosen; /* false: nobody looked (nic_n is 0), use what there is */
+	bool nic_named;  /* the user named them (MC_DEVICE): use no others */
 };
 
 struct mc_be_caps {
@@ -128,6 +155,7 @@ struct mc_be_event {
 struct mc_be_ops {
 	uint32_t abi, size; /* MC_BE_ABI, sizeof(struct mc_be_ops) */
 	const char *name;   /* "ucx" */
+	uint32_t transports; /* enum mc_tp that it can serve; NICs are looked for only where that is TCP or RDMA */
 	/*
 	 * MC_ERR_UNSUPPORTED: nothing here to work with (said in why[why_len], not logged). caps stay true until close.
 	 */

@@ -19,6 +19,7 @@ struct mc_boot_cfg {
 
 struct mc_boot_info {
 	uint32_t rank, size;
+	uint32_t local_rank, local_size; /* among the ranks of the job on this host; size 0: not told */
 	char job[128]; /* unique name of the job */
 	int event_fd;  /* readable when next_dead has something; -1: no such news */
 };

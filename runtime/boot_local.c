@@ -147,6 +147,8 @@ static mc_status_t hub_open(const struct mc_boot_cfg *cfg, struct mc_boot **boot
 	}
 
 	*info_out = (struct mc_boot_info){.rank = cfg->rank, .size = hub->n, .event_fd = -1};
+	info_out->local_rank = cfg->rank;
+	info_out->local_size = hub->n;
 	snprintf(info_out->job, sizeof(info_out->job), "%s", hub->job);
 	*boot_out = boot;
 	return MC_OK;
@@ -311,7 +313,7 @@ static mc_status_t single_open(const struct mc_boot_cfg *cfg, struct mc_boot **b
 		mc_warn("started by %s: this process is a job of one rank; start it by mcrun, srun --mpi=pmix or"
 			" mpirun of Open MPI to join the others",
 			unwired);
-	*info_out = (struct mc_boot_info){.rank = 0, .size = 1, .event_fd = -1};
+	*info_out = (struct mc_boot_info){.rank = 0, .size = 1, .local_size = 1, .event_fd = -1};
 	snprintf(info_out->job, sizeof(info_out->job), "single-%016" PRIx64, mc_random_u64());
 	*boot_out = boot;
 	return MC_OK;

@@ -214,6 +214,8 @@ static void value_cb(pmix_status_t status, pmix_value_t *kv, void *cbdata)
 		status = PMIX_ERR_NOT_FOUND;
 	if (status == PMIX_SUCCESS && kv->type == PMIX_UINT32) {
 		c->number = kv->data.uint32;
+	} else if (status == PMIX_SUCCESS && kv->type == PMIX_UINT16) {
+		c->number = kv->data.uint16;
 	} else if (status == PMIX_SUCCESS && kv->type == PMIX_BYTE_OBJECT && kv->data.bo.size <= BLOB_MAX) {
 		/* The value is the library's again when this returns. */
 		c->blob = malloc(kv->data.bo.size > 0 ? kv->data.bo.size : 1);
@@ -228,8 +230,12 @@ static void value_cb(pmix_status_t status, pmix_value_t *kv, void *cbdata)
 	mc_pmix_call_done(c, status);
 }
 
-/* PMIX_TIMEOUT is for good servers, the deadline for those that ignore it. The call is the caller's to unref. */
-static pmix_status_t value_get(const char *nspace, pmix_rank_t rank, const char *key, struct mc_pmix_call **call_out)
+/*
+ * PMIX_TIMEOUT is for good servers, the deadline for those that ignore it. optional: only what the library knows
+ * already. The call is the caller's to unref.
+ */
+static pmix_status_t value_get(const char *nspace, pmix_rank_t rank, const char *key, bool optional,
+			       struct mc_pmix_call **call_out)
 {
 	const int limit_s = (int)(GET_LIMIT_NS / 1000000000);
 	struct mc_pmix_call *c = mc_pmix_call_new();
@@ -238,9 +244,11 @@ static pmix_status_t value_get(const char *nspace, pmix_rank_t rank, const char 
 		return PMIX_ERR_NOMEM;
 	PMIX_LOAD_PROCID(&c->proc, nspace, rank);
 	PMIX_INFO_LOAD(&c->info[0], PMIX_TIMEOUT, &limit_s, PMIX_INT);
+	if (optional)
+		PMIX_INFO_LOAD(&c->info[1], PMIX_OPTIONAL, NULL, PMIX_BOOL);
 	snprintf(c->key, sizeof(c->key), "%s", key);
 	c->refs++;
-	mc_pmix_call_started(c, PMIx_Get_nb(&c->proc, c->key, c->info, 1, value_cb, c));
+	mc_pmix_call_started(c, PMIx_Get_nb(&c->proc, c->key, c->info, optional ? 2 : 1, value_cb, c));
 	*call_out = c;
 	return mc_pmix_call_wait(c, mc_deadline(mc_now_ns(), GET_LIMIT_NS));
 }
@@ -303,7 +311,7 @@ static void client_finalize(void)
 static mc_status_t job_size(struct mc_boot *boot)
 {
 	struct mc_pmix_call *c = NULL;
-	pmix_status_t rc = value_get(boot->self.nspace, PMIX_RANK_WILDCARD, PMIX_JOB_SIZE, &c);
+	pmix_status_t rc = value_get(boot->self.nspace, PMIX_RANK_WILDCARD, PMIX_JOB_SIZE, false, &c);
 
 	if (rc == PMIX_SUCCESS)
 		boot->size = c->number;
@@ -314,6 +322,23 @@ static mc_status_t job_size(struct mc_boot *boot)
 	mc_error("PMIx: job %s: rank %" PRIu32 " of %" PRIu32 " ranks makes no sense (size: %s, %d)", boot->self.nspace,
 		 boot->self.rank, boot->size, PMIx_Error_string(rc), rc);
 	return MC_ERR_BOOT;
+}
+
+/* Our number on this host and how many we are there; a launcher may not tell. */
+static void local_place(const struct mc_boot *boot, struct mc_boot_info *info)
+{
+	struct mc_pmix_call *c[2] = {NULL, NULL};
+	bool ok = value_get(boot->self.nspace, boot->self.rank, PMIX_LOCAL_RANK, true, &c[0]) == PMIX_SUCCESS &&
+		  value_get(boot->self.nspace, PMIX_RANK_WILDCARD, PMIX_LOCAL_SIZE, true, &c[1]) == PMIX_SUCCESS;
+
+	if (ok && c[0]->number < c[1]->number && c[1]->number <= info->size) {
+		info->local_rank = c[0]->number;
+		info->local_size = c[1]->number;
+	}
+	for (size_t i = 0; i < MC_ARRAY_LEN(c); i++) {
+		if (c[i] != NULL)
+			mc_pmix_call_unref(c[i]);
+	}
 }
 
 /* Names of jobs that are too long for us are cut and told apart by a checksum of the whole. */
@@ -356,6 +381,7 @@ static mc_status_t pmix_open(const struct mc_boot_cfg *cfg, struct mc_boot **boo
 
 	*info_out = (struct mc_boot_info){.rank = boot->self.rank, .size = boot->size};
 	info_out->event_fd = boot->registered ? boot->events->fd : -1;
+	local_place(boot, info_out);
 	job_name(boot->self.nspace, info_out->job, sizeof(info_out->job));
 	*boot_out = boot;
 	return MC_OK;
@@ -459,7 +485,7 @@ static mc_status_t pmix_get(struct mc_boot *boot, uint32_t rank, const void **bl
 
 	if (rank >= boot->size)
 		return MC_ERR_INVAL;
-	rc = value_get(boot->self.nspace, rank, boot->key, &c);
+	rc = value_get(boot->self.nspace, rank, boot->key, false, &c);
 	if (rc != PMIX_SUCCESS || c->blob == NULL) {
 		if (c != NULL)
 			mc_pmix_call_unref(c);

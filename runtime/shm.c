@@ -430,6 +430,7 @@ const struct mc_be_ops mc_be_shm = {
 	.abi = MC_BE_ABI,
 	.size = sizeof(struct mc_be_ops),
 	.name = "shm",
+	.transports = MC_TP_SHM,
 	.open = shm_open_be,
 	.close = shm_close,
 	.arm = arm,

@@ -285,6 +285,7 @@ const struct mc_be_ops mc_be_ucx = {
 	.abi = MC_BE_ABI,
 	.size = sizeof(struct mc_be_ops),
 	.name = "ucx",
+	.transports = MC_TP_SHM | MC_TP_TCP | MC_TP_RDMA,
 	.open = ucx_open,
 	.close = ucx_close,
 	.arm = ucx_arm,
