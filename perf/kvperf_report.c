@@ -135,7 +135,8 @@ static void say_links(struct perf_report *rep, const struct kvperf *k)
 		if (mc_peer_query(k->job.ctx, mc_group_peer(k->group[other], i), &info) != MC_OK ||
 		    info.link[0] == '\0' || strstr(seen, info.link) != NULL)
 			continue;
-		snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), "%s%s", seen[0] ? "; " : "", info.link);
+		snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), "%s%s%s%s%s", seen[0] ? "; " : "", info.link,
+			 info.link_reason[0] ? " (" : "", info.link_reason, info.link_reason[0] ? ")" : "");
 	}
 	perf_report_text(rep, "transport", "transport", seen[0] ? seen : "(not used)");
 }

@@ -68,8 +68,9 @@ static void print_links(FILE *to, struct sweep *s)
 				(s->plan.flow[k].to == 0 && s->plan.flow[k].from == i);
 		info.size = sizeof(info);
 		if (mine && mc_peer_query(s->job.ctx, i, &info) == MC_OK)
-			fprintf(to, "# rank 0 - rank %u%s%s (%s): %s\n", i, info.role[0] ? ", " : "", info.role,
-				info.host, info.link[0] ? info.link : "not connected");
+			fprintf(to, "# rank 0 - rank %u%s%s (%s): %s%s%s%s\n", i, info.role[0] ? ", " : "", info.role,
+				info.host, info.link[0] ? info.link : "not connected", info.link_reason[0] ? " (" : "",
+				info.link_reason, info.link_reason[0] ? ")" : "");
 	}
 }
 

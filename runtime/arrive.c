@@ -24,22 +24,22 @@ static uint32_t bucket_of(uint64_t tag)
 	return (uint32_t)((tag * UINT64_C(0x9e3779b97f4a7c15)) >> 32) % MC_COUNTER_BUCKETS;
 }
 
-static struct mc_counter *counter_find(struct mc_ctx *ctx, uint64_t tag, uint32_t peer)
+static struct mc_counter *counter_find(struct mc_ctx *ctx, uint64_t tag, const struct mc_peer *from)
 {
 	struct mc_counter *c = ctx->counter[bucket_of(tag)];
-	while (c != NULL && (c->tag != tag || c->peer != peer))
+	while (c != NULL && (c->tag != tag || c->from != from))
 		c = c->next;
 	return c;
 }
 
-static struct mc_counter *counter_new(struct mc_ctx *ctx, uint64_t tag, uint32_t peer)
+static struct mc_counter *counter_new(struct mc_ctx *ctx, uint64_t tag, struct mc_peer *from)
 {
 	struct mc_counter *c = calloc(1, sizeof(*c));
 	if (c == NULL)
 		return NULL;
 	c->ctx = ctx;
 	c->tag = tag;
-	c->peer = peer;
+	c->from = from;
 	c->next = ctx->counter[bucket_of(tag)];
 	ctx->counter[bucket_of(tag)] = c;
 	return c;
@@ -64,11 +64,11 @@ static void counter_bump(struct mc_counter *c, uint64_t add)
 static void count_arrival(struct mc_peer *p, uint64_t tag, uint64_t add)
 {
 	struct mc_ctx *ctx = p->ctx;
-	struct mc_counter *own = counter_find(ctx, tag, p->rank), *any = counter_find(ctx, tag, MC_ANY_PEER);
+	struct mc_counter *own = counter_find(ctx, tag, p), *any = counter_find(ctx, tag, NULL);
 	if (any != NULL)
 		counter_bump(any, add);
 	if (own == NULL && any == NULL) {
-		own = ctx->counter_early < ctx->cfg.counter_max ? counter_new(ctx, tag, p->rank) : NULL;
+		own = ctx->counter_early < ctx->cfg.counter_max ? counter_new(ctx, tag, p) : NULL;
 		if (own == NULL) {
 			mc_peer_fail(p, MC_ERR_NOMEM,
 				     "it counts under more tags than MC_COUNTER_MAX (%u) that nobody opened",
@@ -83,22 +83,23 @@ static void count_arrival(struct mc_peer *p, uint64_t tag, uint64_t add)
 
 mc_status_t mc_counter_open(struct mc_ctx *ctx, uint64_t tag, uint32_t peer, struct mc_counter **counter_out)
 {
-	if (counter_out == NULL || (peer != MC_ANY_PEER && peer >= ctx->size))
+	if (counter_out == NULL || (peer != MC_ANY_PEER && mc_peer_get(ctx, peer) == NULL))
 		return MC_ERR_INVAL;
 	mc_status_t s = MC_OK;
 	mc_ctx_lock(ctx);
-	struct mc_counter *c = counter_find(ctx, tag, peer);
+	struct mc_peer *from = peer != MC_ANY_PEER ? mc_peer_get(ctx, peer) : NULL;
+	struct mc_counter *c = counter_find(ctx, tag, from);
 	if (c != NULL && c->open) {
 		s = MC_ERR_BUSY;
 	} else if (c != NULL) {
 		ctx->counter_early--;
 	} else {
-		c = counter_new(ctx, tag, peer);
+		c = counter_new(ctx, tag, from);
 		s = c != NULL ? MC_OK : MC_ERR_NOMEM;
 	}
 	if (s == MC_OK) {
 		c->open = true;
-		/* Early arrivals of single peers belong to the counter of all. */
+		/* Early arrivals of single peers, also of ones that are lost, belong to the counter of all. */
 		for (struct mc_counter *e = ctx->counter[bucket_of(tag)], *next; e != NULL && peer == MC_ANY_PEER;
 		     e = next) {
 			next = e->next;
@@ -126,7 +127,7 @@ struct counter_wait {
 
 static bool peer_is_down(const struct mc_counter *c)
 {
-	return c->peer != MC_ANY_PEER && atomic_load(&c->ctx->peer[c->peer].state) == MC_PEER_DOWN;
+	return c->from != NULL && atomic_load(&c->from->state) == MC_PEER_DOWN;
 }
 
 static bool counter_reached(void *arg)
@@ -170,7 +171,7 @@ static void note_arrival(struct mc_peer *p, uint64_t tag, const void *data, uint
 		mc_peer_fail(p, MC_ERR_NOMEM, "no memory for a note of %u bytes", len);
 		return;
 	}
-	n->note = (struct mc_note){.peer = p->rank, .len = len, .tag = tag, .data = n->data};
+	n->note = (struct mc_note){.peer = p->id, .len = len, .tag = tag, .data = n->data};
 	if (len > 0)
 		memcpy(n->data, data, len);
 	mc_list_add_tail(&ctx->notes, &n->node);
@@ -243,7 +244,7 @@ void mc_arrivals_peer_down(struct mc_peer *p)
 {
 	for (uint32_t i = 0; i < MC_COUNTER_BUCKETS; i++) {
 		for (struct mc_counter *c = p->ctx->counter[i]; c != NULL; c = c->next) {
-			if (c->peer == p->rank) {
+			if (c->from == p) {
 				atomic_fetch_add(&c->seq, 1);
 				mc_wake(p->ctx, &c->seq);
 			}

@@ -49,6 +49,12 @@ enum mc_cap {
 	MC_CAP_PRIVATE = 8,   /* the kernel keeps outsiders off the channel: frames need no crc and mac */
 	MC_CAP_CUDA = 16,
 	MC_CAP_DMABUF = 32,
+	/*
+	 * A path is known to work only at EP_UP: the engine holds sends, posts and imports until then. EP_DOWN before
+	 * EP_UP means: not this way, try the next backend for this peer; its why says what was in the way. One of the
+	 * two comes within a bounded time. After EP_UP the promises above hold as for any other backend.
+	 */
+	MC_CAP_PROVE = 64,
 };
 
 /* Transports that the settings allow, a mask. */
@@ -65,7 +71,8 @@ struct mc_be_caps {
 	uint32_t flags;     /* enum mc_cap */
 	uint32_t addr_len;  /* published address, at most 4096 bytes */
 	const void *addr;   /* borrowed until close */
-	uint32_t msg_max;   /* longest message, bytes; at least 4096 */
+	uint32_t msg_max; /* longest message, bytes; at least 4096. All backends of a job best have the same msg_max and
+			     iov_max: packed messages are cut by the smallest that is open on the rank that asks */
 	uint32_t copy_max;  /* longest message that send takes by copy (MC_SEND_COPY); at least 256 */
 	uint32_t iov_max;   /* iovecs per send; at least 4 */
 	uint32_t blob_max;  /* largest mem_export */
@@ -145,7 +152,8 @@ struct mc_be_ops {
 				   struct mc_be_rmem **rmem_out);
 	void (*rmem_drop)(struct mc_be *be, struct mc_be_rmem *rmem); /* not while a post uses it */
 
-	/* cookie comes back in EP_UP and EP_DOWN. blob: what the peer's ep_connect needs (nothing with SAME_ADDR). */
+	/* cookie (no rank, only a number) comes back in EP_UP and EP_DOWN. blob: what the peer's ep_connect needs
+	 * (nothing with SAME_ADDR). */
 	mc_status_t (*ep_create)(struct mc_be *be, uint64_t cookie, void *blob, uint32_t *len,
 				 struct mc_be_ep **ep_out);
 	/*

@@ -82,7 +82,7 @@ static void keep(struct mc_peer *p, struct mc_coll_group *g, const struct mc_col
 
 void mc_on_coll(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len)
 {
-	struct mc_coll_msg m = {.from = p->rank, .data = data, .data_len = len};
+	struct mc_coll_msg m = {.from = p, .data = data, .data_len = len};
 	m.sig = mc_rd_u64(r);
 	m.seq = mc_rd_u64(r);
 	m.check = mc_rd_u64(r);
@@ -148,7 +148,7 @@ static struct mc_coll *coll_get(struct mc_group *g)
 		mc_list_init(&c->ready);
 	}
 	if (g->n > c->room) {
-		uint32_t *peer = realloc(c->peer, g->n * sizeof(*peer));
+		struct mc_peer **peer = realloc(c->peer, g->n * sizeof(struct mc_peer *));
 		c->peer = peer != NULL ? peer : c->peer;
 		uint8_t *mark = realloc(c->mark, g->n);
 		c->mark = mark != NULL ? mark : c->mark;
@@ -162,7 +162,7 @@ static struct mc_coll *coll_get(struct mc_group *g)
 	c->n = g->n;
 	c->self = g->self;
 	c->sig = g->sig;
-	memcpy(c->peer, g->peer, g->n * sizeof(*c->peer));
+	memcpy(c->peer, g->peer, g->n * sizeof(struct mc_peer *));
 	memset(c->mark, 0, g->n);
 	c->step_n = c->left = c->unchecked = c->flying = c->acks_due = 0;
 	c->queue = c->gate = MC_NO_STEP;
@@ -210,7 +210,7 @@ static uint64_t check_of(const struct mc_coll *c, const struct mc_coll_args *a)
 static bool group_is_local(const struct mc_coll *c)
 {
 	for (uint32_t i = 0; i < c->n; i++)
-		if (c->ctx->peer[c->peer[i]].host_id != c->ctx->host_id)
+		if (c->peer[i]->host_id != c->ctx->host_id)
 			return false;
 	return true;
 }

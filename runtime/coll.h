@@ -81,7 +81,7 @@ struct mc_coll {
 	enum mc_coll_op op;
 	const struct mc_algo *algo;
 	uint32_t root, n, self;
-	uint32_t *peer;        /* [n] world ranks */
+	struct mc_peer **peer; /* [n] */
 	uint8_t *mark;         /* [n] enum mc_coll_mark */
 	uint32_t room;         /* of both */
 	struct mc_mem *mem[2]; /* pinned */
@@ -103,7 +103,7 @@ struct mc_coll {
 	bool grace; /* past the deadline, for answers to come */
 	/* once it has failed */
 	mc_status_t failing;
-	uint32_t culprit; /* world rank, or MC_NO_RANK */
+	uint32_t culprit; /* peer number, or MC_NO_RANK */
 	bool tell_all;    /* nobody else has told the others */
 	bool handled;
 	uint32_t acks_due;
@@ -114,7 +114,7 @@ struct mc_coll {
 struct mc_coll_msg { /* as read; early ones are kept with their data */
 	struct mc_list node;
 	uint64_t sig, seq, check, len, rid, off;
-	uint32_t from; /* world rank */
+	struct mc_peer *from;
 	uint32_t key, root;
 	uint8_t type, op;
 	uint32_t data_len;

@@ -52,7 +52,7 @@ static void send_abort(struct mc_peer *p, uint64_t sig, uint64_t seq, mc_status_
 
 static struct mc_peer *member(const struct mc_coll *c, uint32_t rank)
 {
-	return &c->ctx->peer[c->peer[rank]];
+	return c->peer[rank];
 }
 
 static bool is_down(const struct mc_peer *p)
@@ -149,7 +149,7 @@ static void ack_came(struct mc_coll *c, uint32_t rank)
 
 /* ---- being told ---- */
 
-static uint32_t rank_of(const struct mc_coll *c, uint32_t peer)
+static uint32_t rank_of(const struct mc_coll *c, const struct mc_peer *peer)
 {
 	for (uint32_t i = 0; i < c->n; i++)
 		if (c->peer[i] == peer)
@@ -193,9 +193,9 @@ void mc_on_coll_abort(struct mc_peer *p, struct mc_rd *r)
 	if (r->bad)
 		return;
 	struct mc_coll *c = mc_coll_running(p->ctx, sig, seq);
-	uint32_t rank = c != NULL ? rank_of(c, p->rank) : MC_NO_RANK;
+	uint32_t rank = c != NULL ? rank_of(c, p) : MC_NO_RANK;
 	if (culprit >= p->ctx->size)
-		culprit = p->rank;
+		culprit = p->id;
 	if (ack) {
 		if (rank != MC_NO_RANK)
 			ack_came(c, rank);
@@ -232,7 +232,7 @@ static void check_one(struct mc_coll *c)
 		if (c->failing != MC_OK)
 			ack_came(c, i);
 		else if (!p->left || owes(c, i))
-			mc_coll_fail(c, MC_ERR_PEER_DOWN, p->rank, true);
+			mc_coll_fail(c, MC_ERR_PEER_DOWN, p->id, true);
 	}
 }
 
@@ -240,9 +240,9 @@ void mc_coll_check_members(struct mc_colls *cs)
 {
 	for (struct mc_list *l = cs->running.next; l != &cs->running; l = l->next)
 		check_one(mc_container_of(l, struct mc_coll, node));
-	for (uint32_t i = 0; i < cs->ctx->size; i++)
-		if (cs->ctx->peer[i].state == MC_PEER_DOWN)
-			mc_desc_drop_peer(cs, &cs->ctx->peer[i]);
+	for (struct mc_list *l = cs->ctx->peers.next; l != &cs->ctx->peers; l = l->next)
+		if (mc_peer_of_node(l)->state == MC_PEER_DOWN)
+			mc_desc_drop_peer(cs, mc_peer_of_node(l));
 }
 
 /* ---- who is missing? ---- */
@@ -285,7 +285,7 @@ void mc_on_coll_tell(struct mc_peer *p, struct mc_rd *r)
 	uint64_t cookie = mc_rd_u64(r), started = mc_rd_u64(r);
 	for (struct mc_list *l = cs->running.next; l != &cs->running && !r->bad; l = l->next) {
 		struct mc_coll *c = mc_container_of(l, struct mc_coll, node);
-		uint32_t rank = c->ask_cookie == cookie && cookie != 0 ? rank_of(c, p->rank) : MC_NO_RANK;
+		uint32_t rank = c->ask_cookie == cookie && cookie != 0 ? rank_of(c, p) : MC_NO_RANK;
 		if (rank != MC_NO_RANK)
 			c->mark[rank] |= started > c->seq ? MC_MARK_TOLD | MC_MARK_HERE : MC_MARK_TOLD;
 	}
@@ -307,8 +307,8 @@ static uint32_t first_missing(const struct mc_coll *c)
 		if (i == c->self || (c->mark[i] & MC_MARK_HERE))
 			continue;
 		if (c->mark[i] & MC_MARK_TOLD)
-			return c->peer[i];
-		silent = silent == MC_NO_RANK ? c->peer[i] : silent;
+			return c->peer[i]->id;
+		silent = silent == MC_NO_RANK ? c->peer[i]->id : silent;
 	}
 	return silent;
 }
@@ -323,14 +323,14 @@ static uint32_t name_missing(const struct mc_coll *c, char *text, size_t room)
 		if (i == c->self || (c->mark[i] & MC_MARK_HERE))
 			continue;
 		if (n++ < 8 && used < room)
-			used += (size_t)snprintf(text + used, room - used, " %u (%s%s)", c->peer[i], member(c, i)->role,
-						 c->mark[i] & MC_MARK_TOLD ? "" : ", no answer");
+			used += (size_t)snprintf(text + used, room - used, " %u (%s%s)", c->peer[i]->id,
+						 member(c, i)->role, c->mark[i] & MC_MARK_TOLD ? "" : ", no answer");
 	}
 	for (uint32_t i = 0; i < c->step_n && first == MC_NO_RANK; i++) {
 		const struct mc_step *s = &c->step[i];
 		if (s->kind == MC_STEP_COPY || s->state == MC_STEP_DONE || s->landed)
 			continue;
-		first = c->peer[s->rank];
+		first = c->peer[s->rank]->id;
 		snprintf(text, room, " none; it waits for rank %u", first);
 	}
 	return first;

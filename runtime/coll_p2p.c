@@ -15,7 +15,7 @@ enum { COPY_TURN = 1 << 20, BODY_MAX = 128 };
 
 static struct mc_peer *peer_of(const struct mc_coll *c, const struct mc_step *s)
 {
-	return &c->ctx->peer[c->peer[s->rank]];
+	return c->peer[s->rank];
 }
 
 static uint64_t offset_of(const struct mc_step *s)
@@ -69,7 +69,7 @@ static void data_gone(struct mc_tx *tx, mc_status_t st)
 	c->flying--;
 	s->moved += tx->data_len;
 	if (st != MC_OK)
-		mc_coll_fail(c, MC_ERR_PEER_DOWN, tx->peer->rank, true);
+		mc_coll_fail(c, MC_ERR_PEER_DOWN, tx->peer->id, true);
 	else if (s->moved == s->len && s->state == MC_STEP_MOVING)
 		step_done(c, s);
 	mc_coll_ready(c);
@@ -114,10 +114,10 @@ static void send_data(struct mc_coll *c, struct mc_step *s)
 	struct mc_peer *p = peer_of(c, s);
 	mc_status_t st = mc_peer_start(p);
 	if (st != MC_OK) {
-		mc_coll_fail(c, st, p->rank, true);
+		mc_coll_fail(c, st, p->id, true);
 		return;
 	}
-	uint64_t max = p->link->caps.msg_max - MC_FRAME_LEN - BODY_MAX, off = 0;
+	uint64_t max = c->ctx->msg_max - MC_FRAME_LEN - BODY_MAX, off = 0;
 	if (max > c->ctx->cfg.pack_size)
 		max = c->ctx->cfg.pack_size;
 	s->state = MC_STEP_MOVING;
@@ -146,7 +146,7 @@ static void transfer_ended(struct mc_req *r, void *arg)
 		mc_desc_drop(c->ctx->colls, r->peer, s->rid);
 		queue(c, s);
 	} else if (r->status != MC_OK) {
-		mc_coll_fail(c, r->status, r->peer->rank, true);
+		mc_coll_fail(c, r->status, r->peer->id, true);
 	} else {
 		s->told = false; /* not again */
 		s->landed = true;
@@ -183,7 +183,7 @@ static void transfer(struct mc_coll *c, struct mc_step *s)
 	if (st == MC_ERR_AGAIN)
 		s->state = MC_STEP_LOOKUP;
 	else
-		mc_coll_fail(c, st, p->rank, true);
+		mc_coll_fail(c, st, p->id, true);
 }
 
 /* A region was looked up, or could not be: whoever waits for it goes on. */
@@ -200,7 +200,7 @@ void mc_coll_relook(struct mc_ctx *ctx, struct mc_peer *p, uint64_t rid, mc_stat
 			if (st == MC_OK)
 				queue(c, s);
 			else
-				mc_coll_fail(c, st, p->rank, true);
+				mc_coll_fail(c, st, p->id, true);
 		}
 	}
 }
@@ -282,10 +282,10 @@ void mc_coll_begin_steps(struct mc_coll *c)
 
 /* ---- messages in ---- */
 
-static uint32_t rank_of(const struct mc_coll *c, uint32_t peer)
+static uint32_t rank_of(const struct mc_coll *c, const struct mc_peer *peer)
 {
-	if (peer < c->n && c->peer[peer] == peer)
-		return peer;
+	if (peer->id < c->n && c->peer[peer->id] == peer)
+		return peer->id;
 	for (uint32_t i = 0; i < c->n; i++)
 		if (c->peer[i] == peer)
 			return i;
@@ -295,18 +295,19 @@ static uint32_t rank_of(const struct mc_coll *c, uint32_t peer)
 static void differ(struct mc_coll *c, const struct mc_coll_msg *m)
 {
 	char text[160];
+	uint32_t from = m->from->id;
 	if (m->op != c->op)
-		snprintf(text, sizeof(text), "ranks disagree: rank %u calls %s, rank %u %s", m->from,
+		snprintf(text, sizeof(text), "ranks disagree: rank %u calls %s, rank %u %s", from,
 			 mc_coll_op_name((enum mc_coll_op)m->op), c->ctx->rank, mc_coll_op_name(c->op));
 	else if (m->root != c->root)
 		snprintf(text, sizeof(text), "ranks disagree on the root of %s: rank %u gives %u, rank %u %u",
-			 mc_coll_op_name(c->op), m->from, m->root, c->ctx->rank, c->root);
+			 mc_coll_op_name(c->op), from, m->root, c->ctx->rank, c->root);
 	else
 		snprintf(text, sizeof(text), "ranks %u and %u disagree on the lengths of %s, or on MC_COLL_* settings",
-			 m->from, c->ctx->rank, mc_coll_op_name(c->op));
+			 from, c->ctx->rank, mc_coll_op_name(c->op));
 	mc_error("rank %u: %s (number %llu of a group of %u)", c->ctx->rank, text, (unsigned long long)c->seq, c->n);
-	mc_fault_add(c->ctx, m->from, MC_ERR_MISMATCH, text);
-	mc_coll_fail(c, MC_ERR_MISMATCH, m->from, true);
+	mc_fault_add(c->ctx, from, MC_ERR_MISMATCH, text);
+	mc_coll_fail(c, MC_ERR_MISMATCH, from, true);
 }
 
 static void on_data(struct mc_coll *c, struct mc_step *s, const struct mc_coll_msg *m)

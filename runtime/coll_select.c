@@ -128,6 +128,6 @@ const char *mc_coll_algorithm(struct mc_group *g, enum mc_coll_op op, uint64_t l
 	if ((unsigned int)op >= MC_COLL_OPS)
 		return "?";
 	for (uint32_t i = 0; i < g->n; i++)
-		local = local && g->ctx->peer[g->peer[i]].host_id == g->ctx->host_id;
+		local = local && g->peer[i]->host_id == g->ctx->host_id;
 	return mc_coll_select(g->ctx, op, false, len, g->n, local)->name;
 }

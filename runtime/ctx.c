@@ -155,9 +155,14 @@ static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 		}
 		slot->ops = ops;
 		ctx->be_n++;
-		if (any && all_local(ctx, p))
+		if (ctx->be_n == 1 || slot->caps.msg_max < ctx->msg_max)
+			ctx->msg_max = slot->caps.msg_max;
+		if (ctx->be_n == 1 || slot->caps.iov_max < ctx->iov_max)
+			ctx->iov_max = slot->caps.iov_max;
+		if (any && all_local(ctx, p) && !(slot->caps.flags & MC_CAP_PROVE))
 			break;
-		bc.transports &= ~(uint32_t)MC_TP_SHM; /* same-host pairs have their backend now */
+		if (!(slot->caps.flags & MC_CAP_PROVE))
+			bc.transports &= ~(uint32_t)MC_TP_SHM; /* same-host pairs have their backend now */
 		if (bc.transports == 0)
 			break;
 	}
@@ -184,9 +189,9 @@ static mc_status_t meet(struct mc_ctx *ctx)
 
 static void init_lists(struct mc_ctx *ctx)
 {
-	struct mc_list *l[] = {&ctx->rmems,      &ctx->parked,     &ctx->lookups,  &ctx->pools, &ctx->reshards,
-			       &ctx->tx_free[0], &ctx->tx_free[1], &ctx->req_free, &ctx->dying, &ctx->pumping,
-			       &ctx->timed,      &ctx->notes,      &ctx->faults,   &ctx->groups};
+	struct mc_list *l[] = {&ctx->rmems,      &ctx->parked,     &ctx->lookups,  &ctx->pools,  &ctx->reshards,
+			       &ctx->tx_free[0], &ctx->tx_free[1], &ctx->req_free, &ctx->dying,  &ctx->pumping,
+			       &ctx->timed,      &ctx->notes,      &ctx->faults,   &ctx->groups, &ctx->peers};
 	for (size_t i = 0; i < MC_ARRAY_LEN(l); i++)
 		mc_list_init(l[i]);
 	ctx->timer_ns = INT64_MAX;
@@ -291,9 +296,10 @@ static bool nothing_under_way(void *arg)
 	struct mc_ctx *ctx = arg;
 	bool idle = true;
 	mc_ctx_lock(ctx);
-	for (uint32_t i = 0; i < ctx->size && idle; i++)
-		idle = mc_list_empty(&ctx->peer[i].reqs) && mc_list_empty(&ctx->peer[i].txq) &&
-		       mc_list_empty(&ctx->peer[i].flying);
+	for (struct mc_list *l = ctx->peers.next; l != &ctx->peers && idle; l = l->next) {
+		const struct mc_peer *p = mc_peer_of_node(l);
+		idle = mc_list_empty(&p->reqs) && mc_list_empty(&p->txq) && mc_list_empty(&p->flying);
+	}
 	mc_ctx_unlock(ctx);
 	return idle;
 }
@@ -303,8 +309,8 @@ static bool everyone_knows(void *arg)
 	struct mc_ctx *ctx = arg;
 	bool waiting = false;
 	mc_ctx_lock(ctx);
-	for (uint32_t i = 0; i < ctx->size && !waiting; i++)
-		waiting = ctx->peer[i].bye_sent;
+	for (struct mc_list *l = ctx->peers.next; l != &ctx->peers && !waiting; l = l->next)
+		waiting = mc_peer_of_node(l)->bye_sent;
 	mc_ctx_unlock(ctx);
 	return !waiting;
 }
@@ -312,9 +318,10 @@ static bool everyone_knows(void *arg)
 static void cancel_all(struct mc_ctx *ctx)
 {
 	mc_ctx_lock(ctx);
-	for (uint32_t i = 0; i < ctx->size; i++) {
-		struct mc_list *l = ctx->peer[i].reqs.next, *next;
-		for (; l != &ctx->peer[i].reqs; l = next) {
+	for (struct mc_list *at = ctx->peers.next; at != &ctx->peers; at = at->next) {
+		struct mc_peer *p = mc_peer_of_node(at);
+		struct mc_list *l = p->reqs.next, *next;
+		for (; l != &p->reqs; l = next) {
 			next = l->next;
 			mc_req_fail(mc_container_of(l, struct mc_req, node), MC_ERR_CANCELED);
 		}
@@ -333,10 +340,10 @@ static void say_goodbye(struct mc_ctx *ctx)
 {
 	mc_ctx_lock(ctx);
 	ctx->leaving = true;
-	for (uint32_t i = 0; i < ctx->size; i++) {
-		struct mc_peer *p = &ctx->peer[i];
+	for (struct mc_list *l = ctx->peers.next; l != &ctx->peers; l = l->next) {
+		struct mc_peer *p = mc_peer_of_node(l);
 		bool known = p->state == MC_PEER_UP || p->state == MC_PEER_CONNECTING || p->rx_msgs > 0;
-		if (i == ctx->rank || p->state == MC_PEER_DOWN || !known)
+		if (p == ctx->self || p->state == MC_PEER_DOWN || !known)
 			continue;
 		p->bye_sent = true;
 		mc_bye_send(p, 0);

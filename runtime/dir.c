@@ -238,7 +238,7 @@ mc_status_t mc_dir_lookup(struct mc_peer *p, enum mc_dir_what what, uint64_t id,
 	if (s != MC_OK)
 		return s;
 	if (mc_wait_until(ctx, answered, &w, &w.seq, mc_deadline(mc_now_ns(), timeout_ns)) != MC_OK)
-		mc_debug("rank %u: no answer of peer %u for entry '%s' in time", ctx->rank, p->rank, name);
+		mc_debug("rank %u: no answer of peer %u for entry '%s' in time", ctx->rank, p->id, name);
 	mc_ctx_lock(ctx); /* it may have come just after the deadline */
 	mc_list_del(&w.k.node);
 	mc_ctx_unlock(ctx);
@@ -283,16 +283,16 @@ mc_status_t mc_region_ask(struct mc_peer *p, uint64_t id)
 }
 
 /* Remember who is to hear of the region's end. false: no memory. */
-static bool asker_add(struct mc_mem *m, uint32_t rank)
+static bool asker_add(struct mc_mem *m, struct mc_peer *p)
 {
 	for (uint32_t i = 0; i < m->asker_n; i++)
-		if (m->asker[i] == rank)
+		if (m->asker[i] == p)
 			return true;
-	uint32_t *a = realloc(m->asker, (m->asker_n + 1) * sizeof(*a));
+	struct mc_peer **a = realloc(m->asker, (m->asker_n + 1) * sizeof(struct mc_peer *));
 	if (a == NULL)
 		return false;
 	m->asker = a;
-	a[m->asker_n++] = rank;
+	a[m->asker_n++] = p;
 	return true;
 }
 
@@ -303,7 +303,7 @@ void mc_on_region_ask(struct mc_peer *p, struct mc_rd *r)
 	if (tx == NULL)
 		return;
 	struct mc_mem *m = mc_region_find(p->ctx, id);
-	mc_status_t s = m == NULL ? MC_ERR_STALE : asker_add(m, p->rank) ? MC_OK : MC_ERR_NOMEM;
+	mc_status_t s = m == NULL ? MC_ERR_STALE : asker_add(m, p) ? MC_OK : MC_ERR_NOMEM;
 	uint8_t blob[MC_BLOB_MAX];
 	struct mc_wr b, w;
 	mc_wr_init(&b, blob, sizeof(blob));
@@ -330,7 +330,7 @@ void mc_on_region_tell(struct mc_peer *p, struct mc_rd *r)
 void mc_region_freed(struct mc_mem *m)
 {
 	for (uint32_t i = 0; i < m->asker_n; i++) {
-		struct mc_peer *p = mc_peer_get(m->ctx, m->asker[i]);
+		struct mc_peer *p = m->asker[i];
 		struct mc_tx *tx = p->state == MC_PEER_UP ? mc_tx_get(p, MC_MSG_REGION_GONE, false) : NULL;
 		if (tx == NULL)
 			continue;

@@ -5,18 +5,18 @@
 
 #include "internal.h"
 
-static uint64_t list_sig(const uint32_t *peer, uint32_t n)
+static uint64_t list_sig(struct mc_peer *const *peer, uint32_t n)
 {
 	uint64_t h = UINT64_C(0x9ae16a3b2f90404f) ^ n;
 	for (uint32_t i = 0; i < n; i++) {
-		h = (h ^ peer[i]) * UINT64_C(0x9e3779b97f4a7c15);
+		h = (h ^ peer[i]->rank) * UINT64_C(0x9e3779b97f4a7c15);
 		h ^= h >> 29;
 	}
 	return h;
 }
 
 /* Takes the list. */
-static mc_status_t group_make(struct mc_ctx *ctx, uint32_t *peer, uint32_t n, struct mc_group **group_out)
+static mc_status_t group_make(struct mc_ctx *ctx, struct mc_peer **peer, uint32_t n, struct mc_group **group_out)
 {
 	struct mc_group *g = calloc(1, sizeof(*g));
 	if (g == NULL) {
@@ -28,7 +28,7 @@ static mc_status_t group_make(struct mc_ctx *ctx, uint32_t *peer, uint32_t n, st
 	g->n = n;
 	g->self = MC_NO_RANK;
 	for (uint32_t i = 0; i < n; i++)
-		if (peer[i] == ctx->rank)
+		if (peer[i] == ctx->self)
 			g->self = i;
 	g->sig = list_sig(peer, n);
 	mc_ctx_lock(ctx);
@@ -41,13 +41,14 @@ static mc_status_t group_make(struct mc_ctx *ctx, uint32_t *peer, uint32_t n, st
 /* role NULL: any; same_node: only this host's. */
 static mc_status_t group_select(struct mc_ctx *ctx, const char *role, bool same_node, struct mc_group **group_out)
 {
-	uint32_t n = 0, *peer = malloc(ctx->size * sizeof(*peer));
+	uint32_t n = 0;
+	struct mc_peer **peer = malloc(ctx->size * sizeof(struct mc_peer *));
 	if (peer == NULL)
 		return MC_ERR_NOMEM;
 	for (uint32_t i = 0; i < ctx->size; i++) {
-		const struct mc_peer *p = &ctx->peer[i];
+		struct mc_peer *p = mc_peer_get(ctx, i);
 		if ((role == NULL || strcmp(p->role, role) == 0) && (!same_node || p->host_id == ctx->host_id))
-			peer[n++] = i;
+			peer[n++] = p;
 	}
 	if (n == 0) {
 		free(peer);
@@ -102,7 +103,7 @@ mc_status_t mc_group_list(struct mc_ctx *ctx, const uint32_t *peer, uint32_t n, 
 {
 	if (peer == NULL || n == 0 || n > ctx->size || group_out == NULL)
 		return MC_ERR_INVAL;
-	uint32_t *copy = malloc(n * sizeof(*copy));
+	struct mc_peer **copy = malloc(n * sizeof(struct mc_peer *));
 	bool *seen = calloc(ctx->size, sizeof(*seen));
 	mc_status_t s = copy == NULL || seen == NULL ? MC_ERR_NOMEM : MC_OK;
 	for (uint32_t i = 0; i < n && s == MC_OK; i++) {
@@ -110,7 +111,7 @@ mc_status_t mc_group_list(struct mc_ctx *ctx, const uint32_t *peer, uint32_t n, 
 			s = MC_ERR_INVAL;
 		} else {
 			seen[peer[i]] = true;
-			copy[i] = peer[i];
+			copy[i] = mc_peer_get(ctx, peer[i]);
 		}
 	}
 	free(seen);
@@ -133,7 +134,7 @@ uint32_t mc_group_rank(const struct mc_group *g)
 
 uint32_t mc_group_peer(const struct mc_group *g, uint32_t rank)
 {
-	return rank < g->n ? g->peer[rank] : MC_NO_RANK;
+	return rank < g->n ? g->peer[rank]->id : MC_NO_RANK;
 }
 
 void mc_group_free(struct mc_group *g)

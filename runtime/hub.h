@@ -18,6 +18,7 @@ struct mc_hub {
 	pthread_mutex_t lock;
 	pthread_cond_t cond; /* CLOCK_MONOTONIC */
 	char job[64];
+	uint32_t loop_caps; /* enum mc_cap that the loop backend is to have beside its own (tests) */
 	uint32_t n;
 	struct mc_hub_round *gathering; /* the exchange that still waits for ranks, or NULL */
 	struct mc_hub_slot slot[];

@@ -62,6 +62,7 @@ struct mc_tx {
 	uint8_t kind;
 	bool large;
 	bool flying;          /* handed to the backend, SENT to come */
+	bool framed;          /* the frame header is written; that depends on the link */
 	uint32_t body_len;    /* behind the frame header in buf */
 	uint32_t data_len;
 	uint32_t iov_n;       /* iov[0] is buf */
@@ -78,7 +79,9 @@ enum mc_peer_state { MC_PEER_IDLE, MC_PEER_CONNECTING, MC_PEER_UP, MC_PEER_DOWN 
 
 struct mc_peer {
 	struct mc_ctx *ctx;
-	uint32_t rank;
+	struct mc_list all;         /* ctx->peers */
+	uint32_t id;                /* peer number in the interface: of this job, its rank */
+	uint32_t rank;              /* in its own job */
 	uint64_t epoch;             /* constant */
 	char role[MC_ROLE_MAX], host[MC_NAME_MAX];
 	uint64_t host_id;
@@ -97,6 +100,9 @@ struct mc_peer {
 	struct mc_be_slot *link;    /* chosen backend; NULL before */
 	struct mc_be_ep *ep;
 	char link_text[MC_NAME_MAX];
+	uint32_t link_next;          /* backend to try if that one cannot be proved */
+	char refused[MC_REASON_MAX]; /* why those before it are not the link */
+	bool fell_back;              /* one of them had a better way to offer */
 	struct mc_list dying;       /* in ctx->dying until handled */
 	mc_status_t dying_why;
 
@@ -136,7 +142,7 @@ struct mc_mem {
 	uint32_t serving;           /* replies to peers that read from it */
 	struct mc_be_mem *be_mem[MC_BE_MAX]; /* by ctx->be index; NULL: not registered there */
 	char *name;                 /* published, or NULL */
-	uint32_t *asker;            /* [asker_n] peers that hold a descriptor by number: told when it is freed */
+	struct mc_peer **asker;     /* [asker_n] who hold a descriptor by number: told when it is freed */
 	uint32_t asker_n;
 };
 
@@ -146,6 +152,8 @@ struct mc_rmem {
 	struct mc_list node;        /* ctx->rmems */
 	uint64_t id, len;
 	struct mc_be_rmem *be_rmem; /* of peer->link; NULL: only by message */
+	void *sections;             /* [sections_len] to be imported once the link is proved; NULL: none */
+	uint32_t sections_len;
 	uint32_t busy;
 	bool released;
 };
@@ -266,7 +274,7 @@ struct mc_counter {
 	struct mc_ctx *ctx;
 	struct mc_counter *next;    /* hash chain */
 	uint64_t tag;
-	uint32_t peer;
+	struct mc_peer *from;       /* one incarnation; NULL: any peer */
 	bool open;                  /* a handle exists; else it only keeps early arrivals */
 	_Atomic(uint64_t) value;
 	_Atomic(uint32_t) seq;      /* futex word */
@@ -286,7 +294,7 @@ struct mc_group {
 	bool builtin;
 	uint64_t sig;               /* hash of the member list: the group's name on the wire */
 	uint32_t n, self;           /* self: own rank or MC_NO_RANK */
-	uint32_t *peer;             /* [n] world ranks */
+	struct mc_peer **peer;      /* [n] incarnations */
 };
 
 struct mc_fault_node {
@@ -313,7 +321,11 @@ struct mc_ctx {
 	_Atomic(uint32_t) lockers;  /* callers that want the lock: the progress thread makes way */
 	struct mc_be_slot be[MC_BE_MAX];
 	uint32_t be_n;
-	struct mc_peer *peer;       /* [size] */
+	uint32_t msg_max, iov_max;       /* smallest of the open backends: what fits any link */
+	uint32_t fallback_n;             /* peers that are not reached by the way hoped for */
+	_Atomic(struct mc_peer *) *peer; /* [size] the ranks of this job as they are now; read without the lock, too */
+	struct mc_peer *self;            /* constant */
+	struct mc_list peers; /* every incarnation that was ever known: they stay where they are until the end */
 	struct mc_group *world, *node;
 	struct mc_list groups;
 
@@ -394,8 +406,18 @@ mc_status_t mc_peer_start(struct mc_peer *p);       /* idle -> connecting; MC_OK
 void mc_peer_fail(struct mc_peer *p, mc_status_t why, const char *fmt, ...) MC_PRINTF(3, 4); /* logs, reports, marks */
 void mc_peer_leave(struct mc_peer *p);              /* it said goodbye */
 void mc_peers_bury(struct mc_ctx *ctx);             /* take down what is marked */
-struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t rank);
+struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t id); /* as it is now; NULL: no such; also without the lock */
+static inline struct mc_peer *mc_peer_of_node(struct mc_list *node)
+{
+	return mc_container_of(node, struct mc_peer, all);
+}
 void mc_fault_add(struct mc_ctx *ctx, uint32_t peer, mc_status_t s, const char *text);
+
+/* link.c */
+bool mc_link_ready(const struct mc_peer *p); /* messages and posts may be handed to it */
+mc_status_t mc_link_next(struct mc_peer *p); /* try the backends that were not tried yet; p is lost if none is left */
+void mc_link_up(struct mc_peer *p, const struct mc_be_slot *slot);
+void mc_link_down(struct mc_peer *p, struct mc_be_slot *slot, const struct mc_be_event *ev);
 
 /* msg.c */
 struct mc_tx *mc_tx_get(struct mc_peer *p, enum mc_msg_kind kind, bool large); /* NULL: no memory */
@@ -416,6 +438,7 @@ void mc_mems_free(struct mc_ctx *ctx);
 mc_status_t mc_mem_encode(struct mc_mem *m, struct mc_wr *w);
 void mc_rmem_unpin(struct mc_rmem *r);
 void mc_rmems_free(struct mc_ctx *ctx);
+void mc_rmems_link_up(struct mc_peer *p); /* its link is proved: descriptors that waited for it */
 mc_status_t mc_rmem_import(struct mc_peer *p, const void *blob, uint32_t len, struct mc_rmem **out);
 void mc_dir_peer_down(struct mc_peer *p);
 void mc_dir_published(struct mc_ctx *ctx, enum mc_dir_what what, const char *name);

@@ -161,7 +161,7 @@ mc_status_t mc_kv_rpool_fetch(struct mc_peer *peer, const char *name, int64_t ti
 	if (s == MC_OK)
 		(*out)->peer = peer;
 	else
-		mc_error("rank %u: what peer %u publishes as KV pool '%s' is malformed", peer->ctx->rank, peer->rank,
+		mc_error("rank %u: what peer %u publishes as KV pool '%s' is malformed", peer->ctx->rank, peer->id,
 			 name);
 	return s;
 }
@@ -200,7 +200,7 @@ mc_status_t mc_kv_rpool_import(struct mc_kv_rpool *p, int64_t deadline_ns)
 	mc_status_t s = mc_kv_layout_fits(&p->layout, room, p->base_n, why, sizeof(why));
 	free(room);
 	if (s != MC_OK) {
-		mc_error("rank %u: KV pool of peer %u: %s", ctx->rank, p->peer->rank, why);
+		mc_error("rank %u: KV pool of peer %u: %s", ctx->rank, p->peer->id, why);
 		return MC_ERR_PROTO;
 	}
 	p->imported = true;

@@ -49,8 +49,7 @@ static mc_status_t fetch_side(struct mc_reshard *rs, int side, struct mc_group *
 			}
 			continue;
 		}
-		mc_status_t s =
-			mc_kv_rpool_fetch(&ctx->peer[g->peer[i]], name, deadline - mc_now_ns(), &rs->rpool[side][i]);
+		mc_status_t s = mc_kv_rpool_fetch(g->peer[i], name, deadline - mc_now_ns(), &rs->rpool[side][i]);
 		if (s != MC_OK)
 			return s;
 	}

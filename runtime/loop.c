@@ -270,6 +270,8 @@ static mc_status_t loop_ep_connect(struct mc_be *be, struct mc_be_ep *ep, const 
 		ep->state = EP_CONN;
 		if (ep->peer == NULL || ep->peer->epoch != epoch)
 			ep_fail(ep, MC_ERR_PEER_DOWN);
+		else if (be->prove)
+			ep->unproved = true;
 		else
 			mc_loop_event(be, ep, MC_EV_EP_UP, MC_OK, ep->cookie);
 	}
@@ -361,7 +363,7 @@ static mc_status_t loop_open(const struct mc_be_cfg *cfg, struct mc_be **be_out,
 	if (s != MC_OK)
 		goto undo_fd;
 	*caps_out = (struct mc_be_caps){
-		.flags = MC_CAP_RMA | MC_CAP_POST_MSG | MC_CAP_SAME_ADDR | MC_CAP_PRIVATE,
+		.flags = MC_CAP_RMA | MC_CAP_POST_MSG | MC_CAP_SAME_ADDR | MC_CAP_PRIVATE | be->hub->loop_caps,
 		.addr_len = LOOP_ADDR_LEN,
 		.addr = be->addr,
 		.msg_max = LOOP_MSG_MAX,
@@ -508,6 +510,17 @@ static void ep_fault(struct mc_be_ep *ep, const struct mc_loop_fault *f)
 	be_fail_eps(peer, ep->be, s);
 }
 
+static void prove(struct mc_be *be, bool wait)
+{
+	be->prove = wait;
+	for (struct mc_list *l = be->eps.next; l != &be->eps && !wait; l = l->next) {
+		struct mc_be_ep *ep = mc_container_of(l, struct mc_be_ep, link);
+		if (ep->unproved && ep->state == EP_CONN)
+			mc_loop_event(be, ep, MC_EV_EP_UP, MC_OK, ep->cookie);
+		ep->unproved = false;
+	}
+}
+
 void mc_loop_fault(struct mc_be *be, const struct mc_loop_fault *f)
 {
 	pthread_mutex_lock(&be->hub->lock);
@@ -516,6 +529,8 @@ void mc_loop_fault(struct mc_be *be, const struct mc_loop_fault *f)
 		be->fail[f->slot].status = f->status;
 	} else if (f->kind == MC_LOOP_TAKE) {
 		be->take_max = f->n == 0 || f->n > LOOP_TAKE_MAX ? LOOP_TAKE_MAX : f->n;
+	} else if (f->kind == MC_LOOP_PROVE) {
+		prove(be, f->n != 0);
 	} else {
 		for (struct mc_list *l = be->eps.next; l != &be->eps; l = l->next) {
 			struct mc_be_ep *ep = mc_container_of(l, struct mc_be_ep, link);

@@ -32,6 +32,8 @@ enum mc_loop_fault_kind {
 	MC_LOOP_RELEASE, /* n held messages or posts to peer may go, in order */
 	MC_LOOP_KILL,    /* the link to peer breaks: EP_DOWN with status here and there */
 	MC_LOOP_TAKE,    /* post takes at most n slices per call; 0: as many as it likes */
+	MC_LOOP_PROVE,   /* links made from now on say nothing of themselves (n 1), until MC_LOOP_KILL or until all that
+			    wait are up (n 0) */
 };
 
 struct mc_loop_fault {

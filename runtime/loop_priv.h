@@ -67,7 +67,7 @@ struct mc_be_ep {
 	uint32_t fifo_n;
 	uint32_t inbox_n; /* at the peer, not polled there */
 	size_t inbox_bytes;
-	bool hold, manual;
+	bool hold, manual, unproved;
 	uint32_t drop_n, release_n;
 };
 
@@ -81,6 +81,7 @@ struct mc_be {
 	struct mc_list eps, mems, rmems;
 	uint8_t addr[LOOP_ADDR_LEN];
 	uint32_t take_max;
+	bool prove;
 	struct mc_ratelimit limit;
 	struct {
 		uint32_t kth;

@@ -66,6 +66,7 @@ typedef enum { MC_STATUS_MAP(MC_STATUS_ENUM) } mc_status_t;
 #define MC_ROLE_MAX  32   /* bytes of a role name with its NUL */
 #define MC_NAME_MAX  64   /* bytes of a published memory name, host name or device name with its NUL */
 #define MC_NOTE_MAX  65536 /* bytes of a note's payload at most */
+#define MC_REASON_MAX 192   /* bytes of a sentence that gives a reason, with its NUL */
 
 struct mc_ctx;     /* a process's membership in one job */
 struct mc_hub;     /* meeting point of several contexts in one process */
@@ -170,6 +171,8 @@ struct mc_peer_info {
 	char role[MC_ROLE_MAX];
 	char host[MC_NAME_MAX];
 	char link[MC_NAME_MAX];   /* how bytes reach it, e.g. "shm (mapped, cma)", "ucx tcp"; "" before first use */
+	char link_reason[MC_REASON_MAX]; /* why not by what comes before it, e.g. "shm: another host"; "": it is first
+					  */
 	int32_t pid;
 	uint32_t same_node;       /* 1: shares this host */
 	mc_status_t state;        /* MC_OK up, MC_IN_PROGRESS not connected yet, else why it is down */

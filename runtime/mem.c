@@ -400,20 +400,49 @@ static mc_status_t check_origin(struct mc_peer *p, struct mc_rd *r)
 /* The section of the link's backend, if there is one, becomes a one-sided descriptor. */
 static mc_status_t import_sections(struct mc_peer *p, struct mc_rd *r, struct mc_rmem *m)
 {
-	const struct mc_be_slot *link = p->link;
+	const struct mc_be_slot *link = mc_link_ready(p) ? p->link : NULL;
 	uint32_t n = mc_rd_u32(r);
 	for (uint32_t i = 0; i < n && !r->bad; i++) {
 		char name[MC_NAME_MAX];
 		uint32_t len;
 		mc_rd_str(r, name, sizeof(name));
 		const void *blob = mc_rd_blob(r, &len, MC_BLOB_MAX);
-		if (blob == NULL || len == 0 || m->be_rmem != NULL || strcmp(name, link->ops->name) != 0)
+		if (blob == NULL || len == 0 || link == NULL || m->be_rmem != NULL ||
+		    strcmp(name, link->ops->name) != 0)
 			continue;
 		mc_status_t s = link->ops->rmem_import(link->be, p->ep, blob, len, &m->be_rmem);
 		if (s != MC_OK && s != MC_ERR_UNSUPPORTED)
 			return s;
 	}
 	return mc_rd_end(r) ? MC_OK : MC_ERR_PROTO;
+}
+
+/* Descriptors that came before the link was proved. What cannot be imported goes by message. */
+void mc_rmems_link_up(struct mc_peer *p)
+{
+	for (struct mc_list *l = p->ctx->rmems.next; l != &p->ctx->rmems; l = l->next) {
+		struct mc_rmem *m = mc_container_of(l, struct mc_rmem, node);
+		struct mc_rd r;
+		if (m->peer != p || m->sections == NULL)
+			continue;
+		mc_rd_init(&r, m->sections, m->sections_len);
+		mc_status_t s = import_sections(p, &r, m);
+		if (s != MC_OK)
+			mc_debug("rank %u: region %llx of peer %u: %s", p->ctx->rank, (unsigned long long)m->id, p->id,
+				 mc_status_text(s));
+		free(m->sections);
+		m->sections = NULL;
+	}
+}
+
+static mc_status_t keep_sections(struct mc_rmem *m, const struct mc_rd *r)
+{
+	m->sections_len = (uint32_t)mc_rd_left(r);
+	m->sections = malloc(m->sections_len > 0 ? m->sections_len : 1);
+	if (m->sections == NULL)
+		return MC_ERR_NOMEM;
+	memcpy(m->sections, r->p, m->sections_len);
+	return MC_OK;
 }
 
 mc_status_t mc_rmem_import(struct mc_peer *p, const void *blob, uint32_t len, struct mc_rmem **out)
@@ -441,10 +470,13 @@ mc_status_t mc_rmem_import(struct mc_peer *p, const void *blob, uint32_t len, st
 	m->peer = p;
 	m->id = mc_rd_u64(&r);
 	m->len = mc_rd_u64(&r);
-	s = import_sections(p, &r, m);
+	s = mc_link_ready(p) ? MC_OK : keep_sections(m, &r);
+	if (s == MC_OK)
+		s = import_sections(p, &r, m);
 	if (s != MC_OK) {
 		if (m->be_rmem != NULL)
 			p->link->ops->rmem_drop(p->link->be, m->be_rmem);
+		free(m->sections);
 		free(m);
 		return s;
 	}
@@ -472,7 +504,7 @@ uint64_t mc_rmem_len(const struct mc_rmem *rmem)
 
 uint32_t mc_rmem_peer(const struct mc_rmem *rmem)
 {
-	return rmem->peer->rank;
+	return rmem->peer->id;
 }
 
 static void rmem_destroy(struct mc_rmem *r)
@@ -480,6 +512,7 @@ static void rmem_destroy(struct mc_rmem *r)
 	if (r->be_rmem != NULL)
 		r->peer->link->ops->rmem_drop(r->peer->link->be, r->be_rmem);
 	mc_list_del(&r->node);
+	free(r->sections);
 	free(r);
 }
 

@@ -31,7 +31,7 @@ struct mc_tx *mc_tx_get(struct mc_peer *p, enum mc_msg_kind kind, bool large)
 	struct mc_list *l = mc_list_pop(&p->ctx->tx_free[large]);
 	struct mc_tx *tx = l != NULL ? mc_container_of(l, struct mc_tx, node) : tx_new(large);
 	if (tx == NULL) {
-		mc_error("rank %u: out of memory for a message to peer %u", p->ctx->rank, p->rank);
+		mc_error("rank %u: out of memory for a message to peer %u", p->ctx->rank, p->id);
 		return NULL;
 	}
 	tx->peer = p;
@@ -41,6 +41,7 @@ struct mc_tx *mc_tx_get(struct mc_peer *p, enum mc_msg_kind kind, bool large)
 	tx->mem = NULL;
 	tx->arg = 0;
 	tx->flying = false;
+	tx->framed = false;
 	tx->data_len = 0;
 	tx->iov_n = 1;
 	tx->bounce_len = 0;
@@ -79,10 +80,10 @@ static void tx_end(struct mc_tx *tx, mc_status_t s)
 	mc_tx_put(tx);
 }
 
-uint32_t mc_tx_encode(struct mc_tx *tx, const struct mc_wr *w)
+/* The header; body_len is set. */
+static void tx_frame(struct mc_tx *tx)
 {
 	struct mc_peer *p = tx->peer;
-	tx->body_len = (uint32_t)mc_wr_len(w);
 	struct mc_frame f = {.kind = tx->kind,
 			     .src_rank = p->ctx->rank,
 			     .job = p->ctx->job,
@@ -90,10 +91,17 @@ uint32_t mc_tx_encode(struct mc_tx *tx, const struct mc_wr *w)
 			     .dst_epoch = p->epoch,
 			     .body_len = tx->body_len,
 			     .data_len = tx->data_len};
-	bool sealed = p->link == NULL || !(p->link->caps.flags & MC_CAP_PRIVATE);
+	bool sealed = !(p->link->caps.flags & MC_CAP_PRIVATE);
 	mc_frame_encode(&f, tx->buf + MC_FRAME_LEN, &p->ctx->key, sealed, tx->buf);
 	tx->iov[0].iov_base = tx->buf;
 	tx->iov[0].iov_len = MC_FRAME_LEN + tx->body_len;
+	tx->framed = true;
+}
+
+uint32_t mc_tx_encode(struct mc_tx *tx, const struct mc_wr *w)
+{
+	tx->body_len = (uint32_t)mc_wr_len(w);
+	tx_frame(tx);
 	return MC_FRAME_LEN + tx->body_len;
 }
 
@@ -101,6 +109,10 @@ uint32_t mc_tx_encode(struct mc_tx *tx, const struct mc_wr *w)
 static mc_status_t tx_hand_over(struct mc_tx *tx)
 {
 	struct mc_peer *p = tx->peer;
+	if (!mc_link_ready(p))
+		return MC_ERR_AGAIN;
+	if (!tx->framed)
+		tx_frame(tx);
 	uint64_t total = (uint64_t)MC_FRAME_LEN + tx->body_len + tx->data_len;
 	uint32_t flags = total <= p->link->caps.copy_max ? MC_SEND_COPY : 0;
 	mc_status_t s = p->link->ops->send(p->link->be, p->ep, tx->iov, tx->iov_n, flags, (uint64_t)(uintptr_t)tx);
@@ -136,7 +148,7 @@ void mc_tx_send(struct mc_tx *tx, const struct mc_wr *w)
 		tx_end(tx, MC_ERR_INTERNAL);
 		return;
 	}
-	mc_tx_encode(tx, w);
+	tx->body_len = (uint32_t)mc_wr_len(w);
 	if (mc_list_empty(&p->txq) && tx_hand_over(tx) != MC_ERR_AGAIN)
 		return;
 	if (p->txq_n >= TXQ_MAX) {
@@ -280,7 +292,7 @@ static struct mc_peer *sender_of(struct mc_ctx *ctx, const struct mc_frame *f)
 	if (f->src_epoch != p->epoch || f->dst_epoch != ctx->epoch) {
 		if (mc_ratelimit_ok(&p->noise, NOISE_PER_S))
 			mc_warn("rank %u: message from %s incarnation of peer %u: dropped", ctx->rank,
-				f->src_epoch != p->epoch ? "another" : "or to an earlier", p->rank);
+				f->src_epoch != p->epoch ? "another" : "or to an earlier", p->id);
 		return NULL;
 	}
 	return p;

@@ -29,17 +29,17 @@ struct budget {
 /* How much of a request one message may carry. */
 static struct budget message_budget(const struct mc_req *r)
 {
-	const struct mc_be_caps *caps = &r->peer->link->caps;
+	const struct mc_ctx *ctx = r->ctx; /* the answer to a get may come by another link than the question */
 	struct budget b = {.data = r->ctx->cfg.pack_size, .entries = CHUNK_ENTRIES};
-	if (b.entries > caps->iov_max - 1)
-		b.entries = caps->iov_max - 1;
+	if (b.entries > ctx->iov_max - 1)
+		b.entries = ctx->iov_max - 1;
 	uint64_t meta = MSG_SLACK + r->payload_len + (uint64_t)b.entries * PUT_ENTRY;
-	if (meta + 1024 > caps->msg_max) { /* tiny messages: a few entries, no payload beside them */
+	if (meta + 1024 > ctx->msg_max) { /* tiny messages: a few entries, no payload beside them */
 		b.entries = b.entries < 16 ? b.entries : 16;
 		meta = MSG_SLACK + (uint64_t)b.entries * PUT_ENTRY;
 	}
-	if (b.data > caps->msg_max - meta)
-		b.data = caps->msg_max - meta;
+	if (b.data > ctx->msg_max - meta)
+		b.data = ctx->msg_max - meta;
 	return b;
 }
 
@@ -188,7 +188,7 @@ static bool put_step(struct mc_req *r)
 	/* The last message carries the notification; a payload that would not fit beside data goes in one of its own.
 	 */
 	uint64_t used = MC_FRAME_LEN + mc_wr_len(&w) + tx->data_len;
-	if (r->next == r->run_n && (n == 0 || used + r->payload_len + 64 <= r->peer->link->caps.msg_max)) {
+	if (r->next == r->run_n && (n == 0 || used + r->payload_len + 64 <= r->ctx->msg_max)) {
 		*flags = PUT_LAST;
 		mc_notify_encode(r, &w);
 		r->notify_sent = true;
@@ -338,7 +338,7 @@ static mc_status_t region_at(struct mc_peer *p, uint64_t id, const struct mc_run
 	if (s != MC_OK) {
 		if (mc_ratelimit_ok(&p->noise, 5))
 			mc_warn("rank %u: peer %u wants %u x %llu bytes at %llu of region %llx: %s", p->ctx->rank,
-				p->rank, e->count, (unsigned long long)e->len, (unsigned long long)e->roff,
+				p->id, e->count, (unsigned long long)e->len, (unsigned long long)e->roff,
 				(unsigned long long)id, mc_status_text(s));
 		return s;
 	}
@@ -490,7 +490,7 @@ static mc_status_t gather(struct mc_peer *p, struct mc_rd *r, struct mc_tx *tx, 
 			  uint64_t total)
 {
 	struct mc_run e;
-	mc_status_t result = total + MSG_SLACK > p->link->caps.msg_max ? MC_ERR_RANGE : MC_OK;
+	mc_status_t result = total + MSG_SLACK > p->ctx->msg_max ? MC_ERR_RANGE : MC_OK;
 	if (result == MC_OK && !bounce_ready(tx, total))
 		result = MC_ERR_NOMEM;
 	for (uint32_t i = 0; i < n && read_entry(r, &e, UINT32_MAX); i++) {
@@ -510,7 +510,7 @@ void mc_on_get(struct mc_peer *p, struct mc_rd *r)
 	uint64_t rid = mc_rd_u64(r), total = 0;
 	uint32_t n = mc_rd_u32(r);
 	if (r->bad || n > CHUNK_ENTRIES || !list_total(*r, n, &total) || mc_peer_start(p) != MC_OK ||
-	    n > p->link->caps.iov_max - 1) {
+	    n > p->ctx->iov_max - 1) {
 		r->bad = true;
 		return;
 	}

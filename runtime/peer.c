@@ -19,9 +19,9 @@
 #define RECORD_MAGIC   0x5243434du /* "MCCR" */
 #define RECORD_VERSION 1u
 
-struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t rank)
+struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t id)
 {
-	return rank < ctx->size ? &ctx->peer[rank] : NULL;
+	return id < ctx->size ? atomic_load_explicit(&ctx->peer[id], memory_order_acquire) : NULL;
 }
 
 mc_status_t mc_record_make(struct mc_ctx *ctx, void *buf, uint32_t room, uint32_t *len_out)
@@ -105,13 +105,19 @@ mc_status_t mc_record_parse(struct mc_ctx *ctx, struct mc_peer *p, const void *b
 	return mc_rd_end(&r) ? MC_OK : MC_ERR_PROTO;
 }
 
-static void peer_init(struct mc_ctx *ctx, struct mc_peer *p, uint32_t rank)
+static struct mc_peer *peer_new(struct mc_ctx *ctx, uint32_t id, uint32_t rank)
 {
+	struct mc_peer *p = calloc(1, sizeof(*p));
+	if (p == NULL)
+		return NULL;
 	p->ctx = ctx;
+	p->id = id;
 	p->rank = rank;
 	struct mc_list *l[] = {&p->dying, &p->txq, &p->flying, &p->reqs, &p->pump, &p->pump_node, &p->failed};
 	for (size_t i = 0; i < MC_ARRAY_LEN(l); i++)
 		mc_list_init(l[i]);
+	mc_list_add_tail(&ctx->peers, &p->all);
+	return p;
 }
 
 mc_status_t mc_peers_load(struct mc_ctx *ctx)
@@ -119,15 +125,20 @@ mc_status_t mc_peers_load(struct mc_ctx *ctx)
 	ctx->peer = calloc(ctx->size, sizeof(*ctx->peer));
 	if (ctx->peer == NULL)
 		return MC_ERR_NOMEM;
-	for (uint32_t i = 0; i < ctx->size; i++)
-		peer_init(ctx, &ctx->peer[i], i);
+	for (uint32_t i = 0; i < ctx->size; i++) {
+		struct mc_peer *p = peer_new(ctx, i, i);
+		if (p == NULL)
+			return MC_ERR_NOMEM;
+		atomic_store(&ctx->peer[i], p);
+	}
+	ctx->self = mc_peer_get(ctx, ctx->rank);
 	for (uint32_t i = 0; i < ctx->size; i++) {
 		const void *blob;
 		uint32_t len;
 		mc_status_t s = ctx->boot_ops->get(ctx->boot, i, &blob, &len);
 		if (s != MC_OK)
 			return s;
-		s = mc_record_parse(ctx, &ctx->peer[i], blob, len);
+		s = mc_record_parse(ctx, mc_peer_get(ctx, i), blob, len);
 		if (s == MC_ERR_AUTH)
 			mc_error("rank %u: the record of rank %u is not signed with this job's key: refused; do all "
 				 "ranks have the "
@@ -144,8 +155,9 @@ mc_status_t mc_peers_load(struct mc_ctx *ctx)
 
 void mc_peers_free(struct mc_ctx *ctx)
 {
-	for (uint32_t i = 0; ctx->peer != NULL && i < ctx->size; i++) {
-		struct mc_peer *p = &ctx->peer[i];
+	struct mc_list *at;
+	while ((at = mc_list_pop(&ctx->peers)) != NULL) {
+		struct mc_peer *p = mc_peer_of_node(at);
 		struct mc_list *l;
 		mc_failed_clear(p);
 		mc_dir_peer_down(p);
@@ -154,69 +166,19 @@ void mc_peers_free(struct mc_ctx *ctx)
 		while ((l = mc_list_pop(&p->txq)) != NULL)
 			mc_tx_put(mc_container_of(l, struct mc_tx, node));
 		free(p->record);
+		free(p);
 	}
 	free(ctx->peer);
 	ctx->peer = NULL;
 }
 
-/* One backend: MC_OK connecting; MC_ERR_UNSUPPORTED: not this way. */
-static mc_status_t try_link(struct mc_peer *p, uint32_t k, char *text, size_t text_len)
-{
-	struct mc_be_slot *slot = &p->ctx->be[k];
-	uint32_t len = 0;
-	if (p->addr[k].len == 0) {
-		snprintf(text, text_len, "the peer does not offer it");
-		return MC_ERR_UNSUPPORTED;
-	}
-	if (!(slot->caps.flags & MC_CAP_SAME_ADDR)) {
-		snprintf(text, text_len, "needs a channel to exchange addresses");
-		return MC_ERR_UNSUPPORTED;
-	}
-	mc_status_t s = slot->ops->ep_create(slot->be, p->rank, NULL, &len, &p->ep);
-	if (s != MC_OK)
-		return s;
-	s = slot->ops->ep_connect(slot->be, p->ep, p->addr[k].p, p->addr[k].len, text, text_len);
-	if (s != MC_OK) {
-		slot->ops->ep_close(slot->be, p->ep);
-		p->ep = NULL;
-		return s;
-	}
-	p->link = slot;
-	return MC_OK;
-}
-
 mc_status_t mc_peer_start(struct mc_peer *p)
 {
-	struct mc_ctx *ctx = p->ctx;
 	if (p->state == MC_PEER_DOWN)
 		return p->why;
 	if (p->state != MC_PEER_IDLE || !mc_list_empty(&p->dying))
 		return mc_list_empty(&p->dying) ? MC_OK : p->dying_why;
-	char all[400] = "", text[MC_NAME_MAX];
-	mc_status_t last = MC_ERR_UNSUPPORTED;
-	for (uint32_t k = 0; k < ctx->be_n; k++) {
-		text[0] = '\0';
-		mc_status_t s = try_link(p, k, text, sizeof(text));
-		if (s == MC_OK) {
-			/* Some backends begin with their name, some do not. */
-			const char *name = p->link->ops->name;
-			bool named = strncmp(text, name, strlen(name)) == 0;
-			snprintf(p->link_text, sizeof(p->link_text), "%.12s%s%.48s", named ? "" : name,
-				 named || text[0] == '\0' ? "" : " ", text);
-			mc_debug("rank %u: peer %u (%s) by %s", ctx->rank, p->rank, p->host, p->link_text);
-			p->state = MC_PEER_CONNECTING;
-			ctx->stale_arm = true;
-			return MC_OK;
-		}
-		if (s != MC_ERR_UNSUPPORTED)
-			last = s;
-		size_t used = strlen(all);
-		snprintf(all + used, sizeof(all) - used, "%s%s: %s", used > 0 ? "; " : "", ctx->be[k].ops->name,
-			 text[0] != '\0' ? text : mc_status_text(s));
-	}
-	mc_peer_fail(p, last == MC_ERR_UNSUPPORTED ? MC_ERR_UNSUPPORTED : MC_ERR_PEER_DOWN, "no way to reach it (%s)",
-		     all);
-	return p->dying_why;
+	return mc_link_next(p);
 }
 
 void mc_fault_add(struct mc_ctx *ctx, uint32_t peer, mc_status_t s, const char *text)
@@ -243,11 +205,11 @@ void mc_peer_fail(struct mc_peer *p, mc_status_t why, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	snprintf(line, sizeof(line), "peer %u (%s, host %s, pid %d) is lost: %s", p->rank, p->role, p->host, p->pid,
+	snprintf(line, sizeof(line), "peer %u (%s, host %s, pid %d) is lost: %s", p->id, p->role, p->host, p->pid,
 		 text);
 	if (!p->ctx->leaving && !p->left) {
 		mc_warn("rank %u: %s", p->ctx->rank, line);
-		mc_fault_add(p->ctx, p->rank, why, line);
+		mc_fault_add(p->ctx, p->id, why, line);
 	}
 	p->dying_why = why;
 	mc_list_add_tail(&p->ctx->dying, &p->dying);
@@ -258,7 +220,7 @@ void mc_peer_leave(struct mc_peer *p)
 {
 	if (p->state == MC_PEER_DOWN || !mc_list_empty(&p->dying))
 		return;
-	mc_debug("rank %u: peer %u left", p->ctx->rank, p->rank);
+	mc_debug("rank %u: peer %u left", p->ctx->rank, p->id);
 	p->left = true;
 	p->dying_why = MC_ERR_PEER_DOWN;
 	mc_list_add_tail(&p->ctx->dying, &p->dying);
@@ -339,6 +301,7 @@ mc_status_t mc_peer_query(struct mc_ctx *ctx, uint32_t peer, struct mc_peer_info
 	memcpy(out->role, p->role, sizeof(out->role));
 	memcpy(out->host, p->host, sizeof(out->host));
 	memcpy(out->link, p->link_text, sizeof(out->link));
+	memcpy(out->link_reason, p->refused, sizeof(out->link_reason));
 	out->pid = p->pid;
 	out->same_node = p->host_id == ctx->host_id;
 	out->state = public_state(p);

@@ -59,7 +59,7 @@ void mc_progress_kick(struct mc_ctx *ctx)
 
 static void on_event(struct mc_ctx *ctx, struct mc_be_slot *slot, const struct mc_be_event *ev)
 {
-	struct mc_peer *p = mc_peer_get(ctx, (uint32_t)ev->cookie);
+	struct mc_peer *p = (struct mc_peer *)(uintptr_t)ev->cookie; /* of EP_UP and EP_DOWN */
 	switch (ev->kind) {
 	case MC_EV_MSG:
 		mc_msg_arrived(ctx, slot, ev->data, ev->len);
@@ -71,24 +71,18 @@ static void on_event(struct mc_ctx *ctx, struct mc_be_slot *slot, const struct m
 		mc_xfer_posted((struct mc_req *)(uintptr_t)ev->cookie, ev->status);
 		break;
 	case MC_EV_EP_UP:
-		if (p != NULL && p->state == MC_PEER_CONNECTING) {
-			p->state = MC_PEER_UP;
-			atomic_fetch_add(&ctx->peer_seq, 1);
-			mc_wake(ctx, &ctx->peer_seq);
-		}
+		mc_link_up(p, slot);
 		break;
 	case MC_EV_EP_DOWN:
-		if (p != NULL)
-			mc_peer_fail(p, MC_ERR_PEER_DOWN, "%s reports the link down (%s, code %d)", slot->ops->name,
-				     ev->why != NULL ? ev->why : mc_status_text(ev->status), ev->native);
+		mc_link_down(p, slot, ev);
 		break;
 	case MC_EV_FATAL:
 		mc_error("rank %u: backend %s is lost: %s (code %d)", ctx->rank, slot->ops->name,
 			 ev->why != NULL ? ev->why : mc_status_text(ev->status), ev->native);
 		mc_fault_add(ctx, MC_NO_RANK, MC_ERR_DEVICE, "backend lost");
-		for (uint32_t i = 0; i < ctx->size; i++)
-			if (ctx->peer[i].link == slot)
-				mc_peer_fail(&ctx->peer[i], MC_ERR_DEVICE, "backend %s is lost", slot->ops->name);
+		for (struct mc_list *l = ctx->peers.next; l != &ctx->peers; l = l->next)
+			if (mc_peer_of_node(l)->link == slot)
+				mc_peer_fail(mc_peer_of_node(l), MC_ERR_DEVICE, "backend %s is lost", slot->ops->name);
 		break;
 	}
 }

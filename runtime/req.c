@@ -216,7 +216,7 @@ void mc_req_fail(struct mc_req *r, mc_status_t s)
 
 struct mc_req *mc_req_group(struct mc_ctx *ctx)
 {
-	struct mc_req *g = mc_req_get(&ctx->peer[ctx->rank], MC_REQ_GROUP);
+	struct mc_req *g = mc_req_get(ctx->self, MC_REQ_GROUP);
 	if (g != NULL)
 		g->flying = 1; /* until it is ready */
 	return g;

@@ -350,6 +350,8 @@ static bool may_pack(const struct mc_peer *p)
 /* Requests of one peer take turns, a message each, while there is room. */
 static void pump_peer(struct mc_peer *p)
 {
+	if (!mc_link_ready(p))
+		return; /* EP_UP, or the next link, brings it on */
 	mc_tx_flush(p);
 	uint32_t refused = 0, waiting = 0;
 	for (struct mc_list *l = p->pump.next; l != &p->pump; l = l->next)

@@ -77,8 +77,8 @@ static void drain(void)
 	ctx[0]->counter_early = 0;
 	mc_colls_free(ctx[0]);
 	ctx[0]->coll_msg_n = 0;
-	take_back(&ctx[0]->peer[1]);
-	take_back(&ctx[1]->peer[0]);
+	take_back(mc_peer_get(ctx[0], 1));
+	take_back(mc_peer_get(ctx[1], 0));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		/* The seeds were made for this job and incarnation. */
 		ctx->job = 0x1111111111111111;
-		ctx->epoch = ctx->peer[0].epoch = 0x2222222222222222;
+		ctx->epoch = ctx->self->epoch = 0x2222222222222222;
 	}
 	if (size < 1 || size > 65536)
 		return 0;

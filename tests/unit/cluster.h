@@ -29,6 +29,7 @@ struct cluster {
 	struct mc_hub *hub;
 	struct mc_ctx *ctx[64];
 	const char *backend, *transport, *progress;
+	uint32_t loop_caps; /* set before cluster_up() */
 };
 
 struct cluster_start {
@@ -60,6 +61,7 @@ static inline void cluster_up(struct cluster *c, uint32_t n, const char *backend
 	c->backend = backend;
 	c->transport = transport;
 	assert_int_equal(mc_hub_create(n, &c->hub), MC_OK);
+	c->hub->loop_caps = c->loop_caps;
 	for (uint32_t i = 0; i < n; i++) {
 		s[i] = (struct cluster_start){.c = c, .rank = i};
 		assert_int_equal(pthread_create(&t[i], NULL, cluster_init_one, &s[i]), 0);
