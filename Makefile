@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Front door. The build itself is CMake's: see CMakePresets.json, `cmake --list-presets`, docs/BUILDING.md.
+# make test RDMA=0: without the tests that start a kernel with RDMA devices (docs/RDMA-TESTING.md).
 # make SETUP=no ...: never look for or install packages. make JOBS=N ...: build with N processes.
 SETUP  ?= yes
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
+RDMA   ?= 1
 
 DEMO_MODEL = llama-3.1-8b
 DEMO_ARGS  = --layers 4 --speed max
@@ -14,6 +16,10 @@ setup = @.ci/setup
 else
 setup = @: not checked:
 endif
+
+# What the tests need; and whether those with RDMA devices are to run.
+test_groups = build test $(if $(filter 0 no,$(RDMA)),,rdma)
+run_tests = @JOBS=$(JOBS) TEST_RDMA=$(if $(filter 0 no,$(RDMA)),0,1) sh tests/run.sh
 
 # $(call build,PRESET): configure (only if never done; ninja does it again when a CMake file changed) and build.
 define build
@@ -26,13 +32,13 @@ define build
 	@cmake --build --preset $(1) -j $(JOBS)
 endef
 
-.PHONY: all setup demo test test-release test-asan test-tsan test-matrix asan tsan debug clang fuzz format install clean help
+.PHONY: all setup demo test test-release test-asan test-tsan test-matrix rdma-shell asan tsan debug clang fuzz format install clean help
 
 all: ## build: programs into build/bin, libraries into build/lib
 	$(call build,release)
 
 setup: ## install the packages that are missing (docs/BUILDING.md)
-	@.ci/setup build test
+	@.ci/setup $(test_groups)
 
 demo: ## set up, build, and run the main job: two prefill and two decode ranks replay a request trace
 	$(setup) build
@@ -41,12 +47,12 @@ demo: ## set up, build, and run the main job: two prefill and two decode ranks r
 		--model $(DEMO_MODEL) $(DEMO_ARGS)
 
 test: ## set up, build and run every test: release, then under address+undefined, then under thread sanitizer
-	$(setup) build test
-	@JOBS=$(JOBS) sh tests/run.sh release asan tsan
+	$(setup) $(test_groups)
+	$(run_tests) release asan tsan
 
 test-release: ## only the release part of `make test`
-	$(setup) build test
-	@JOBS=$(JOBS) sh tests/run.sh release
+	$(setup) $(test_groups)
+	$(run_tests) release
 
 test-asan: ## only the address and undefined behaviour sanitizer part
 	$(setup) build test
@@ -58,6 +64,10 @@ test-tsan: ## only the thread sanitizer part
 
 test-matrix: ## configure, build and test libmc with each optional library switched off in turn, gcc and clang
 	@JOBS=$(JOBS) sh tests/test_matrix.sh
+
+rdma-shell: all ## a shell on a kernel that has RDMA devices; RDMA_VM="--wires 2": options (tests/rdma/vm --help)
+	@.ci/setup rdma
+	@tests/rdma/vm $(RDMA_VM)
 
 asan: ## build with address and undefined behaviour sanitizer into build-asan/
 	$(call build,asan)
