@@ -42,7 +42,8 @@ unlock_cache()
 fetch() # PACKAGE DIR: unpack Debian's package into DIR
 {
 	say "fetching Debian's package $1"
-	(cd "$2" && apt-get -q download "$1" >fetch.log 2>&1 && dpkg -x "${1%%=*}"_*.deb . && rm -f ./*.deb) ||
+	(cd "$2" && apt-get -q download "$1" >fetch.log 2>&1 && dpkg -x "${1%%=*}"_*.deb . &&
+		basename "${1%%=*}"_*.deb | cut -d_ -f2 >version && rm -f ./*.deb) ||
 		cannot "Debian's package $1 cannot be fetched: $(tail -n 1 "$2/fetch.log")"
 }
 
@@ -82,13 +83,13 @@ uml_build() # TARGET
 	at_exit="$at_exit; rm -rf '$work'"
 	mkdir "$work/out"
 	fetch "$uml_source" "$work"
-	version=$(sed -n 's/^linux ([^ ]*-)*\([^ ]*\)).*/\1/p' "$work/usr/share/doc/$uml_source/changelog.Debian" 2>/dev/null | head -1)
+	version=$(cat "$work/version")
 	tar -xf "$work/usr/src/$uml_source.tar.xz" -C "$work" || die "no room in $cache for the kernel source (1.6 GB)?"
 	uml_configure "$work/$uml_source" "$work/out"
 	nice make -C "$work/$uml_source" ARCH=um O="$work/out" -j "${JOBS:-$(nproc)}" linux 2>&1 </dev/null | progress "$work/log"
 	[ -x "$work/out/linux" ] || die "the test kernel did not build: $(grep -m 1 -i 'error' "$work/log" || tail -n 1 "$work/log")"
 	strip -o "$1.new" "$work/out/linux" && mv "$1.new" "$1" || die "cannot write $1"
-	say "test kernel built${version:+ from $uml_source $version}: $1"
+	say "test kernel built from $uml_source $version: $1"
 	rm -rf "$work"
 }
 
