@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * rail_soak.c - rank 0 puts to rank 1 (or gets from it) without pause, every byte of every transfer checked as soon as its
- * note is there, every note counted, while commands break and mend the network in between; speed before and after.
+ * rail_soak.c - rank 0 puts to rank 1 (or gets from it) without pause, every byte of every transfer checked as soon as
+ * its note is there, every note counted, while commands break and mend the network in between; speed before and after.
  *     mcrun -n 2 rail_soak --slice 4K --slices 1024 --puts 50 --fault 'ip link set wa0 down' --hold 500
  *                          --heal 'ip link set wa0 up' --settle 2000 --json result
  * result.0: speeds, failed transfers, longest silence; result.1: wrong bytes, notes lost, doubled, of failed transfers.
@@ -96,7 +96,8 @@ void hand_stop(struct hand *h)
 	(void)waitpid(h->pid, NULL, 0);
 }
 
-/* ---- pattern ------------------------------------------------------------------------------------------------------ */
+/* ---- pattern ------------------------------------------------------------------------------------------------------
+ */
 
 static uint64_t word(uint64_t number, uint64_t cell, uint64_t i)
 {
@@ -125,7 +126,8 @@ uint64_t soak_wrong(const struct soak_opts *o, const uint8_t *slot, uint64_t num
 	return wrong;
 }
 
-/* ---- options -------------------------------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------------------------------------------
+ */
 
 static bool parse_size(const char *s, uint64_t *out)
 {
@@ -141,15 +143,41 @@ static bool parse_size(const char *s, uint64_t *out)
 	return true;
 }
 
-enum { O_SLICE = 1, O_SLICES, O_SPAN, O_WINDOW, O_PUTS, O_CYCLES, O_HOLD, O_SETTLE, O_TIMEOUT, O_PATIENCE, O_AT, O_FAULT,
-       O_HEAL, O_JSON, O_GET, O_OWN };
-static const struct option longs[] = {
-	{"slice", 1, NULL, O_SLICE},     {"slices", 1, NULL, O_SLICES},   {"span", 1, NULL, O_SPAN},
-	{"window", 1, NULL, O_WINDOW},   {"puts", 1, NULL, O_PUTS},       {"cycles", 1, NULL, O_CYCLES},
-	{"hold", 1, NULL, O_HOLD},       {"settle", 1, NULL, O_SETTLE},   {"timeout", 1, NULL, O_TIMEOUT},
-	{"patience", 1, NULL, O_PATIENCE}, {"at", 1, NULL, O_AT},         {"fault", 1, NULL, O_FAULT},
-	{"heal", 1, NULL, O_HEAL},       {"json", 1, NULL, O_JSON},       {"get", 0, NULL, O_GET},
-	{"own", 0, NULL, O_OWN},         {NULL, 0, NULL, 0}};
+enum {
+	O_SLICE = 1,
+	O_SLICES,
+	O_SPAN,
+	O_WINDOW,
+	O_PUTS,
+	O_CYCLES,
+	O_HOLD,
+	O_SETTLE,
+	O_TIMEOUT,
+	O_PATIENCE,
+	O_AT,
+	O_FAULT,
+	O_HEAL,
+	O_JSON,
+	O_GET,
+	O_OWN
+};
+static const struct option longs[] = {{"slice", 1, NULL, O_SLICE},
+				      {"slices", 1, NULL, O_SLICES},
+				      {"span", 1, NULL, O_SPAN},
+				      {"window", 1, NULL, O_WINDOW},
+				      {"puts", 1, NULL, O_PUTS},
+				      {"cycles", 1, NULL, O_CYCLES},
+				      {"hold", 1, NULL, O_HOLD},
+				      {"settle", 1, NULL, O_SETTLE},
+				      {"timeout", 1, NULL, O_TIMEOUT},
+				      {"patience", 1, NULL, O_PATIENCE},
+				      {"at", 1, NULL, O_AT},
+				      {"fault", 1, NULL, O_FAULT},
+				      {"heal", 1, NULL, O_HEAL},
+				      {"json", 1, NULL, O_JSON},
+				      {"get", 0, NULL, O_GET},
+				      {"own", 0, NULL, O_OWN},
+				      {NULL, 0, NULL, 0}};
 
 static bool parse_one(struct soak_opts *o, int opt, const char *arg)
 {
@@ -157,31 +185,72 @@ static bool parse_one(struct soak_opts *o, int opt, const char *arg)
 	if (opt <= O_PATIENCE && !parse_size(arg, &v))
 		return false;
 	switch (opt) {
-	case O_SLICE: o->slice = v; break;
-	case O_SPAN: o->span = v; break;
-	case O_SLICES: o->slices = (uint32_t)v; break;
-	case O_WINDOW: o->window = (uint32_t)v; break;
-	case O_PUTS: o->puts = (uint32_t)v; break;
-	case O_CYCLES: o->cycles = (uint32_t)v; break;
-	case O_HOLD: o->hold_ms = (uint32_t)v; break;
-	case O_SETTLE: o->settle_ms = (uint32_t)v; break;
-	case O_TIMEOUT: o->timeout_ns = (int64_t)v * 1000000; break;
-	case O_PATIENCE: o->patience_ns = (int64_t)v * 1000000; break;
-	case O_AT: o->at = atof(arg); break;
-	case O_FAULT: o->fault = arg; break;
-	case O_HEAL: o->heal = arg; break;
-	case O_JSON: o->json = arg; break;
-	case O_GET: o->get = true; break;
-	case O_OWN: o->pool = false; break;
-	default: return false;
+	case O_SLICE:
+		o->slice = v;
+		break;
+	case O_SPAN:
+		o->span = v;
+		break;
+	case O_SLICES:
+		o->slices = (uint32_t)v;
+		break;
+	case O_WINDOW:
+		o->window = (uint32_t)v;
+		break;
+	case O_PUTS:
+		o->puts = (uint32_t)v;
+		break;
+	case O_CYCLES:
+		o->cycles = (uint32_t)v;
+		break;
+	case O_HOLD:
+		o->hold_ms = (uint32_t)v;
+		break;
+	case O_SETTLE:
+		o->settle_ms = (uint32_t)v;
+		break;
+	case O_TIMEOUT:
+		o->timeout_ns = (int64_t)v * 1000000;
+		break;
+	case O_PATIENCE:
+		o->patience_ns = (int64_t)v * 1000000;
+		break;
+	case O_AT:
+		o->at = atof(arg);
+		break;
+	case O_FAULT:
+		o->fault = arg;
+		break;
+	case O_HEAL:
+		o->heal = arg;
+		break;
+	case O_JSON:
+		o->json = arg;
+		break;
+	case O_GET:
+		o->get = true;
+		break;
+	case O_OWN:
+		o->pool = false;
+		break;
+	default:
+		return false;
 	}
 	return true;
 }
 
 bool soak_parse(struct soak_opts *o, int argc, char **argv)
 {
-	*o = (struct soak_opts){.slice = 4096, .slices = 1024, .window = 4, .puts = 40, .cycles = 1, .hold_ms = 500,
-				.settle_ms = 1000, .timeout_ns = 30000000000, .patience_ns = 60000000000, .pool = true};
+	*o = (struct soak_opts){.slice = 4096,
+				.slices = 1024,
+				.window = 4,
+				.puts = 40,
+				.cycles = 1,
+				.hold_ms = 500,
+				.settle_ms = 1000,
+				.timeout_ns = 30000000000,
+				.patience_ns = 60000000000,
+				.pool = true};
 	for (int opt; (opt = getopt_long(argc, argv, "", longs, NULL)) != -1;)
 		if (!parse_one(o, opt, optarg))
 			return false;

@@ -82,7 +82,8 @@ static int report(struct receiver *r, bool lost_peer)
 		return 1;
 	}
 	fprintf(f,
-		"{\"notes\": %llu, \"counted\": %llu, \"ok\": %llu, \"wrong_bytes\": %llu, \"torn\": %llu, \"missing\": %llu, "
+		"{\"notes\": %llu, \"counted\": %llu, \"ok\": %llu, \"wrong_bytes\": %llu, \"torn\": %llu, "
+		"\"missing\": %llu, "
 		"\"doubled\": %llu, \"of_failed\": %llu, \"peer_lost\": %d}\n",
 		(unsigned long long)r->notes, (unsigned long long)r->counted, (unsigned long long)ok,
 		(unsigned long long)r->wrong, (unsigned long long)r->torn, (unsigned long long)missing,
@@ -91,10 +92,12 @@ static int report(struct receiver *r, bool lost_peer)
 	bool good = r->wrong == 0 && missing == 0 && doubled == 0 && unwanted == 0 && !lost_peer &&
 		    (r->ended == NULL || r->counted == ok);
 	if (!good)
-		fprintf(stderr, "rail_soak: rank 1: %llu wrong bytes, notes: %llu missing, %llu doubled, %llu of failed "
-				"transfers; counter %llu of %llu%s\n", (unsigned long long)r->wrong,
-			(unsigned long long)missing, (unsigned long long)doubled, (unsigned long long)unwanted,
-			(unsigned long long)r->counted, (unsigned long long)ok, lost_peer ? "; rank 0 is lost" : "");
+		fprintf(stderr,
+			"rail_soak: rank 1: %llu wrong bytes, notes: %llu missing, %llu doubled, %llu of failed "
+			"transfers; counter %llu of %llu%s\n",
+			(unsigned long long)r->wrong, (unsigned long long)missing, (unsigned long long)doubled,
+			(unsigned long long)unwanted, (unsigned long long)r->counted, (unsigned long long)ok,
+			lost_peer ? "; rank 0 is lost" : "");
 	return good ? 0 : 1;
 }
 
@@ -119,7 +122,8 @@ int soak_receiver(struct mc_ctx *ctx, const struct soak_opts *o)
 		if (s == MC_OK) {
 			take(&r, note);
 			mc_note_free(note);
-		} else if (mc_peer_query(ctx, 0, &peer) != MC_OK || (peer.state != MC_OK && peer.state != MC_IN_PROGRESS)) {
+		} else if (mc_peer_query(ctx, 0, &peer) != MC_OK ||
+			   (peer.state != MC_OK && peer.state != MC_IN_PROGRESS)) {
 			lost = deadline == 0;
 			break;
 		}

@@ -21,12 +21,12 @@ struct sender {
 	struct mc_rmem *far;
 	struct slot slot[SOAK_WINDOW_MAX];
 	struct mc_slice *slice;
-	uint64_t next;     /* number of the next transfer */
-	uint8_t *ended;    /* [SOAK_PUTS_MAX] 1: well, 2: not */
+	uint64_t next;  /* number of the next transfer */
+	uint8_t *ended; /* [SOAK_PUTS_MAX] 1: well, 2: not */
 	uint64_t ok, failed, wrong;
 	int64_t last_end_ns, gap_ns, worst_put_ns;
 	mc_status_t first_error;
-	int64_t error_ns; /* when the first error was seen */
+	int64_t error_ns;  /* when the first error was seen */
 	bool lost, armed;  /* the peer is gone; fault when enough of the transfer has left */
 	uint64_t packets0; /* of the devices when the transfer under way began */
 	int peer_pid;
@@ -87,7 +87,8 @@ static void ended(struct sender *s, struct slot *sl, mc_status_t status)
 			s->gap_ns = now - s->last_end_ns;
 		s->last_end_ns = now;
 		if (s->o->get)
-			s->wrong += soak_wrong(s->o, (uint8_t *)mc_mem_addr(s->mem) + sl->number % s->o->window * s->o->span,
+			s->wrong += soak_wrong(s->o,
+					       (uint8_t *)mc_mem_addr(s->mem) + sl->number % s->o->window * s->o->span,
 					       sl->number % s->o->window, false);
 		return;
 	}
@@ -148,8 +149,11 @@ static void start_one(struct sender *s)
 		soak_fill(s->o, base, s->next, false);
 	for (uint32_t i = 0; i < s->o->slices; i++) {
 		uint64_t cell = soak_cell(s->o, i);
-		s->slice[i] = (struct mc_slice){.mem = s->mem, .off = off + cell * s->o->slice, .rmem = s->far,
-						.roff = off + soak_far_cell(s->o, cell) * s->o->slice, .len = s->o->slice};
+		s->slice[i] = (struct mc_slice){.mem = s->mem,
+						.off = off + cell * s->o->slice,
+						.rmem = s->far,
+						.roff = off + soak_far_cell(s->o, cell) * s->o->slice,
+						.len = s->o->slice};
 	}
 	n.tag = s->next;
 	mc_status_t st = (s->o->get ? mc_get : mc_put)(s->ctx, 1, s->slice, s->o->slices, &opts, &sl->req);
@@ -259,7 +263,10 @@ int soak_sender(struct mc_ctx *ctx, struct soak_opts *o, struct hand *h)
 	struct mc_req *req;
 	double before, after = 0;
 
-	s = (struct sender){.ctx = ctx, .o = o, .hand = h, .ended = calloc(SOAK_PUTS_MAX, 1),
+	s = (struct sender){.ctx = ctx,
+			    .o = o,
+			    .hand = h,
+			    .ended = calloc(SOAK_PUTS_MAX, 1),
 			    .slice = calloc(o->slices, sizeof(*s.slice))};
 	if (s.ended == NULL || s.slice == NULL)
 		return 1;

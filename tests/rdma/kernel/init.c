@@ -189,8 +189,10 @@ static void mount_root(struct conf *c)
 	do_mount("proc", NEW "/proc", "proc", 0, NULL);
 	do_mount("sys", NEW "/sys", "sysfs", 0, NULL);
 	do_mount("cgroup", NEW "/sys/fs/cgroup", "cgroup2", 0, NULL);
-	static const char *const link[][2] = {{"/proc/self/fd", NEW "/dev/fd"}, {"fd/0", NEW "/dev/stdin"},
-					      {"fd/1", NEW "/dev/stdout"}, {"fd/2", NEW "/dev/stderr"}};
+	static const char *const link[][2] = {{"/proc/self/fd", NEW "/dev/fd"},
+					      {"fd/0", NEW "/dev/stdin"},
+					      {"fd/1", NEW "/dev/stdout"},
+					      {"fd/2", NEW "/dev/stderr"}};
 	for (int i = 0; i < 4; i++)
 		if (symlink(link[i][0], link[i][1]) != 0 && errno != EEXIST)
 			fail("link %s", link[i][1]);
