@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Sourced by vm: finds or builds what boots. Sets uml_kernel, or qemu_kernel and qemu_initrd, and guest_init.
+# Sourced by vm: finds or builds what boots. Sets uml_kernel (or, in qemu.sh, qemu_kernel and qemu_modules_file) and guest_init.
 # Expects: kernel_dir (this folder), cache, die(), can_skip().
 #
 # Everything lies in $cache under the hash of what decides about it. A newer source package does not rebuild a kernel that is

@@ -206,7 +206,7 @@ static void mount_root(struct conf *c)
 /* The way to the host's stdout or stderr: a raw terminal line (User-Mode-Linux), or a virtio port with a name. */
 static int open_line(const struct conf *c, const char *name, const char *tty)
 {
-	char path[300], text[64] = "";
+	char path[320], text[64] = "";
 	struct termios t;
 	int fd;
 	if (strcmp(c->root, "9p") != 0) {
@@ -218,14 +218,17 @@ static int open_line(const struct conf *c, const char *name, const char *tty)
 			fail("set %s", tty);
 		return fd;
 	}
-	for (int i = 1; i < 8; i++) {
-		snprintf(path, sizeof(path), "/sys/class/virtio-ports/vport1p%d/name", i);
+	DIR *d = opendir("/sys/class/virtio-ports");
+	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+		snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", e->d_name);
 		FILE *f = fopen(path, "re");
-		if (f == NULL || fgets(text, sizeof(text), f) == NULL)
+		if (f == NULL)
 			continue;
+		if (fgets(text, sizeof(text), f) == NULL)
+			text[0] = 0;
 		fclose(f);
 		text[strcspn(text, "\n")] = 0;
-		snprintf(path, sizeof(path), "/dev/vport1p%d", i);
+		snprintf(path, sizeof(path), "/dev/%s", e->d_name);
 		if (strcmp(text, name) == 0 && (fd = open(path, O_WRONLY | O_CLOEXEC)) >= 0)
 			return fd;
 	}

@@ -7,17 +7,11 @@ qemu_kernel_package=linux-image-6.12-amd64
 qemu_modules='virtio_pci virtio_console 9pnet_virtio 9p overlay crc32_generic libcrc32c udp_tunnel ib_uverbs rdma_ucm ib_umad
 	rdma_rxe veth dummy sch_netem sch_tbf bridge'
 
-qemu_key()
-{
-	{
-		cat "$kernel_dir/init.c"
-		echo "$qemu_kernel_package $qemu_modules"
-	} | hash_of
-}
+qemu_key() { echo "$qemu_kernel_package" $qemu_modules | hash_of; }
 
 have_qemu()
 {
-	[ -s "$cache/vmlinux-$(qemu_key)" ] && [ -s "$cache/initrd-$(qemu_key)" ]
+	[ -s "$cache/vmlinux-$(qemu_key)" ] && [ -s "$cache/modules-$(qemu_key).cpio" ]
 }
 
 # A bzImage would spend half a minute in its own decompressor: qemu boots the unpacked kernel directly.
@@ -38,11 +32,15 @@ unpack_kernel() # BZIMAGE OUT
 	die "no kernel found inside $1"
 }
 
-qemu_initrd() # MODULE_TREE VERSION OUT
+archive() # DIR OUT
+{
+	(cd "$1" && find . | cpio -o -H newc --quiet) >"$2" || die "cannot write $2"
+}
+
+qemu_archive_modules() # MODULE_TREE VERSION OUT
 {
 	local d=$work/initrd m f b
 	mkdir -p "$d/mod" "$d/dev" "$d/proc" "$d/sys" "$d/mnt" "$d/host" "$d/run"
-	cp "$guest_init" "$d/init"
 	PATH=$PATH:/usr/sbin:/sbin depmod -b "$1" "$2" || die "depmod failed for $2"
 	for m in $qemu_modules; do
 		PATH=$PATH:/usr/sbin:/sbin modprobe -d "$1" -S "$2" --show-depends "$m" 2>/dev/null | sed -n 's/^insmod \([^ ]*\).*/\1/p'
@@ -57,14 +55,14 @@ qemu_initrd() # MODULE_TREE VERSION OUT
 		echo "$b" >>"$d/modules"
 	done
 	grep -q rdma_rxe "$d/modules" || die "Debian's kernel $2 has no rdma_rxe module"
-	(cd "$d" && find . | cpio -o -H newc --quiet) >"$3" || die "cannot write $3"
+	archive "$d" "$3"
 }
 
 find_qemu()
 {
 	local version work
 	qemu_kernel=$cache/vmlinux-$(qemu_key)
-	qemu_initrd=$cache/initrd-$(qemu_key)
+	qemu_modules_file=$cache/modules-$(qemu_key).cpio
 	need_tools qemu-system-x86_64 "--qemu"
 	[ "$again" = no ] && have_qemu && return
 	need_tools "$qemu_tools" "making Debian's kernel ready for qemu"
@@ -77,8 +75,8 @@ find_qemu()
 		fetch "linux-image-$version" "$work"
 		[ -d "$work/lib/modules" ] || { mkdir -p "$work/lib" && ln -s ../usr/lib/modules "$work/lib/modules"; }
 		unpack_kernel "$work/boot/vmlinuz-$version" "$work/vmlinux"
-		qemu_initrd "$work" "$version" "$work/initrd.cpio"
-		mv "$work/initrd.cpio" "$qemu_initrd" && mv "$work/vmlinux" "$qemu_kernel" || die "cannot write to $cache"
+		qemu_archive_modules "$work" "$version" "$work/modules.cpio"
+		mv "$work/modules.cpio" "$qemu_modules_file" && mv "$work/vmlinux" "$qemu_kernel" || die "cannot write to $cache"
 		rm -rf "$work"
 	fi
 	unlock_cache
@@ -90,6 +88,10 @@ boot_qemu()
 	# The emulated clock counts as the host's does; the guest's own calibration goes wrong on a busy host.
 	khz=$(awk '/cpu MHz/ { printf "%d", $4 * 1000; exit }' /proc/cpuinfo)
 	: >"$run/cpuinfo"
+	mkdir "$run/first"
+	cp "$guest_init" "$run/first/init"
+	archive "$run/first" "$run/initrd"
+	cat "$qemu_modules_file" >>"$run/initrd" # archives in a row are one
 	for d in ${writable[@]+"${writable[@]}"}; do
 		shares+=(-fsdev "local,id=w$i,path=$d,security_model=none,multidevs=remap" -device "virtio-9p-pci,fsdev=w$i,mount_tag=w$i")
 		i=$((i + 1))
@@ -102,7 +104,7 @@ boot_qemu()
 	exec 3<>"$run/out" 4<>"$run/err" # held open here, so that the readers end when both are gone, whatever qemu does
 	timeout -k 3 "$timeout" qemu-system-x86_64 -M q35,acpi=off -accel tcg,thread=multi -cpu max,la57=off -smp 2 -m "$memory" \
 		-nodefaults -no-user-config -display none -no-reboot -serial "file:$run/console" \
-		-kernel "$qemu_kernel" -initrd "$qemu_initrd" \
+		-kernel "$qemu_kernel" -initrd "$run/initrd" \
 		-append "console=ttyS0 quiet panic=-1 reboot=t nokaslr mitigations=off no_timer_check tsc=reliable ${khz:+tsc_early_khz=$khz} cryptomgr.notests rdmavm=$run rdmavm_root=9p" \
 		-fsdev "local,id=host,path=/,readonly=on,security_model=none,multidevs=remap" -device virtio-9p-pci,fsdev=host,mount_tag=host \
 		-fsdev "local,id=run,path=$run,security_model=none" -device virtio-9p-pci,fsdev=run,mount_tag=run \
