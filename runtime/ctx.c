@@ -186,7 +186,8 @@ static void init_lists(struct mc_ctx *ctx)
 {
 	struct mc_list *l[] = {&ctx->rmems,      &ctx->parked,     &ctx->lookups,  &ctx->pools, &ctx->reshards,
 			       &ctx->tx_free[0], &ctx->tx_free[1], &ctx->req_free, &ctx->dying, &ctx->pumping,
-			       &ctx->timed,      &ctx->notes,      &ctx->faults,   &ctx->groups};
+			       &ctx->timed,      &ctx->notes,      &ctx->faults,   &ctx->groups,
+			       &ctx->dlists};
 	for (size_t i = 0; i < MC_ARRAY_LEN(l); i++)
 		mc_list_init(l[i]);
 	ctx->timer_ns = INT64_MAX;
@@ -238,6 +239,7 @@ static void tear_down(struct mc_ctx *ctx)
 	mc_rmems_free(ctx);
 	close_backends(ctx);
 	mc_reqs_free(ctx);
+	mc_dlists_free(ctx);
 	mc_arrivals_free(ctx);
 	mc_colls_close(ctx);
 	mc_groups_free(ctx);

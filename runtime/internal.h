@@ -211,6 +211,23 @@ struct mc_cursor { /* a place in a request's runs: byte `off` of piece `piece` o
 	uint64_t off;
 };
 
+/* Prepared slices (dlist.c), in the form that the peer's link wants. Constant but for the last three. */
+struct mc_dlist {
+	struct mc_ctx *ctx;
+	struct mc_peer *peer;
+	bool rma;                   /* be_slice[] rather than run[] */
+	bool halves;                /* an entry lacks one side: only selections can be posted */
+	uint32_t n, run_n;
+	uint64_t bytes;
+	void *entry;                /* [n] as given, to select from */
+	void *merged;               /* [run_n] as posted; the same as entry if nothing could be merged */
+	struct mc_pin *pin;         /* [pin_n] */
+	uint32_t pin_n, pin_room;
+	struct mc_list node;        /* ctx->dlists */
+	uint32_t users;             /* requests that have not ended */
+	bool freed;                 /* by its owner: the last user destroys it */
+};
+
 struct mc_chunk { /* packed get: one message's worth */
 	struct mc_cursor at;
 	bool done;
@@ -238,11 +255,13 @@ struct mc_req {
 	uint32_t next;              /* first run not yet sent */
 	struct mc_cursor at;        /* packed and strided: exactly where; at.run equals next */
 	uint32_t run_n, run_room;
-	union {
+	void *store;                /* room for run_room runs of the largest kind */
+	union {                     /* in store, or a list's, which are only read */
 		struct mc_be_slice *slice; /* rma */
 		struct mc_srun *srun;      /* rma, strided */
-		struct mc_run *run;        /* packed; there is room for run_room of the largest */
+		struct mc_run *run;        /* packed */
 	};
+	struct mc_dlist *list;      /* posted from it: it pins the regions; else NULL */
 	struct mc_pin *pin;
 	uint32_t pin_n, pin_room;
 	struct mc_chunk *chunk;
@@ -341,6 +360,7 @@ struct mc_ctx {
 	struct mc_list parked, lookups;
 	struct mc_list pools;       /* struct mc_kv_pool */
 	struct mc_list reshards;    /* struct mc_reshard */
+	struct mc_list dlists;      /* struct mc_dlist */
 	uint64_t cookie;
 
 	struct mc_be_slice *scratch; /* [MC_SCRATCH] strided runs on their way into a post */
@@ -440,6 +460,7 @@ void mc_on_region_gone(struct mc_peer *p, struct mc_rd *r);
 struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind);
 mc_status_t mc_req_reserve(struct mc_req *r, uint32_t runs);
 mc_status_t mc_req_pin(struct mc_req *r, struct mc_mem *mem, struct mc_rmem *rmem);
+void mc_req_unpin(struct mc_req *r);                /* lets go of regions and list */
 void mc_req_drop(struct mc_req *r);                 /* one reference */
 void mc_req_fail(struct mc_req *r, mc_status_t s);  /* ends it once nothing is under way */
 void mc_req_settle(struct mc_req *r);               /* ends it if it is complete, or failing and idle */
@@ -457,9 +478,14 @@ void mc_reqs_free(struct mc_ctx *ctx);
 mc_status_t mc_xfer_submit(struct mc_peer *p, enum mc_req_kind kind, const struct mc_slice *slice, uint32_t n,
 			   const struct mc_xfer_opts *opts, void (*on_end)(struct mc_req *r, void *arg), void *arg);
 void mc_xfer_start(struct mc_req *r);
+void mc_xfer_go(struct mc_req *r, struct mc_req **req_out); /* start it for a caller; under the lock */
+mc_status_t mc_xfer_check(const struct mc_peer *p, const struct mc_slice *s);
+bool mc_xfer_slice_join(struct mc_be_slice *last, const struct mc_be_slice *s); /* adjacent: last becomes both */
+bool mc_xfer_run_join(struct mc_run *last, const struct mc_run *s);
 mc_status_t mc_xfer_add(struct mc_req *r, const struct mc_xfer_run *x); /* r->rma is set; room is reserved */
 bool mc_xfer_link_rma(const struct mc_peer *p);
 bool mc_xfer_mem_rma(const struct mc_peer *p, const struct mc_mem *mem);
+struct mc_be_mem *mc_xfer_be_mem(const struct mc_peer *p, const struct mc_mem *mem);
 void mc_xfer_notify(struct mc_req *r);              /* every byte is in place: tell the peer */
 mc_status_t mc_xfer_take_opts(struct mc_req *r, const struct mc_xfer_opts *opts);
 void mc_xfer_discard(struct mc_req *r);             /* a request that was not started */
@@ -480,6 +506,10 @@ void mc_failed_clear(struct mc_peer *p);
 struct mc_req *mc_req_group(struct mc_ctx *ctx);
 void mc_req_group_add(struct mc_req *group, struct mc_req *kid); /* before the kid starts */
 void mc_req_group_ready(struct mc_req *group, mc_status_t s);    /* all are added; not MC_OK: cancel them */
+
+/* dlist.c */
+void mc_dlist_drop(struct mc_dlist *list);          /* a request on it has ended */
+void mc_dlists_free(struct mc_ctx *ctx);
 
 /* arrive.c */
 void mc_notify_encode(const struct mc_req *r, struct mc_wr *w);

@@ -68,6 +68,8 @@ struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind)
 	r->next = 0;
 	r->at = (struct mc_cursor){0, 0, 0};
 	r->run_n = r->pin_n = r->chunk_n = 0;
+	r->slice = r->store;
+	r->list = NULL;
 	r->deadline_ns = INT64_MAX;
 	r->notify_flags = 0;
 	r->payload_len = 0;
@@ -96,10 +98,10 @@ mc_status_t mc_req_reserve(struct mc_req *r, uint32_t runs)
 		       "the array is sized by the largest");
 	if (runs <= r->run_room)
 		return MC_OK;
-	void *a = realloc(r->slice, runs * one);
+	void *a = realloc(r->store, runs * one);
 	if (a == NULL)
 		return MC_ERR_NOMEM;
-	r->slice = a;
+	r->store = r->slice = a;
 	r->run_room = runs;
 	return MC_OK;
 }
@@ -123,13 +125,16 @@ mc_status_t mc_req_pin(struct mc_req *r, struct mc_mem *mem, struct mc_rmem *rme
 	return MC_OK;
 }
 
-static void unpin(struct mc_req *r)
+void mc_req_unpin(struct mc_req *r)
 {
 	for (uint32_t i = 0; i < r->pin_n; i++) {
 		r->pin[i].mem->busy--;
 		mc_rmem_unpin(r->pin[i].rmem);
 	}
 	r->pin_n = 0;
+	if (r->list != NULL)
+		mc_dlist_drop(r->list);
+	r->list = NULL;
 }
 
 /* The last reference puts the object back; under the lock. */
@@ -145,7 +150,7 @@ static void req_end(struct mc_req *r, mc_status_t s)
 	mc_list_del(&r->node);
 	mc_list_del(&r->pump);
 	mc_list_del(&r->timed);
-	unpin(r);
+	mc_req_unpin(r);
 	if (s != MC_OK && !r->rma && r->kind == MC_REQ_PUT)
 		mc_pack_abandon(r);
 	r->status = s;
@@ -286,7 +291,7 @@ void mc_reqs_free(struct mc_ctx *ctx)
 		struct mc_req *r = ctx->req_slot[i];
 		if (atomic_load(&r->refs) > 0 && mc_list_empty(&r->node))
 			held++;
-		free(r->slice);
+		free(r->store);
 		free(r->pin);
 		free(r->chunk);
 		free(r->payload);

@@ -13,9 +13,9 @@
 
 enum { PACK_INLINE = 64 * 1024 }; /* so much the caller packs into messages itself */
 
-static mc_status_t check_slice(const struct mc_ctx *ctx, const struct mc_peer *p, const struct mc_slice *s)
+mc_status_t mc_xfer_check(const struct mc_peer *p, const struct mc_slice *s)
 {
-	if (s->mem == NULL || s->rmem == NULL || s->mem->ctx != ctx || s->rmem->peer != p || s->rmem->released)
+	if (s->mem == NULL || s->rmem == NULL || s->mem->ctx != p->ctx || s->rmem->peer != p || s->rmem->released)
 		return MC_ERR_INVAL;
 	if (!mc_range_ok(s->off, s->len, s->mem->len) || !mc_range_ok(s->roff, s->len, s->rmem->len))
 		return MC_ERR_RANGE;
@@ -37,6 +37,11 @@ bool mc_xfer_mem_rma(const struct mc_peer *p, const struct mc_mem *mem)
 	return mem->be_mem[link_index(p)] != NULL;
 }
 
+struct mc_be_mem *mc_xfer_be_mem(const struct mc_peer *p, const struct mc_mem *mem)
+{
+	return mem->be_mem[link_index(p)];
+}
+
 /* May the whole table go one-sided? */
 static bool can_rma(const struct mc_peer *p, const struct mc_slice *s, uint32_t n)
 {
@@ -56,29 +61,37 @@ static bool can_rma(const struct mc_peer *p, const struct mc_slice *s, uint32_t 
 	return true;
 }
 
+bool mc_xfer_slice_join(struct mc_be_slice *last, const struct mc_be_slice *s)
+{
+	if (last->mem != s->mem || last->rmem != s->rmem || last->off + last->len != s->off ||
+	    last->roff + last->len != s->roff)
+		return false;
+	last->len += s->len;
+	return true;
+}
+
+bool mc_xfer_run_join(struct mc_run *last, const struct mc_run *s)
+{
+	if (last->rid != s->rid || last->count != 1 || last->addr + last->len != s->addr ||
+	    last->roff + last->len != s->roff)
+		return false;
+	last->len += s->len;
+	return true;
+}
+
 static void add_rma(struct mc_req *r, const struct mc_slice *s, uint32_t k)
 {
-	struct mc_be_slice *last = r->run_n > 0 ? &r->slice[r->run_n - 1] : NULL;
-	struct mc_be_mem *mem = s->mem->be_mem[k];
-	if (last != NULL && last->mem == mem && last->rmem == s->rmem->be_rmem && last->off + last->len == s->off &&
-	    last->roff + last->len == s->roff) {
-		last->len += s->len;
-		return;
-	}
-	r->slice[r->run_n++] = (struct mc_be_slice){mem, s->off, s->rmem->be_rmem, s->roff, s->len};
+	struct mc_be_slice x = {s->mem->be_mem[k], s->off, s->rmem->be_rmem, s->roff, s->len};
+	if (r->run_n == 0 || !mc_xfer_slice_join(&r->slice[r->run_n - 1], &x))
+		r->slice[r->run_n++] = x;
 }
 
 static void add_packed(struct mc_req *r, const struct mc_slice *s)
 {
-	struct mc_run *last = r->run_n > 0 ? &r->run[r->run_n - 1] : NULL;
-	uint8_t *addr = s->mem->addr + s->off;
-	if (last != NULL && last->rid == s->rmem->id && last->addr + last->len == addr &&
-	    last->roff + last->len == s->roff && r->pin_n > 0 && r->pin[r->pin_n - 1].mem == s->mem) {
-		last->len += s->len;
-		return;
-	}
-	r->run[r->run_n++] =
-		(struct mc_run){.addr = addr, .rid = s->rmem->id, .roff = s->roff, .len = s->len, .count = 1};
+	struct mc_run x = {
+		.addr = s->mem->addr + s->off, .rid = s->rmem->id, .roff = s->roff, .len = s->len, .count = 1};
+	if (r->run_n == 0 || !mc_xfer_run_join(&r->run[r->run_n - 1], &x))
+		r->run[r->run_n++] = x;
 }
 
 mc_status_t mc_xfer_add(struct mc_req *r, const struct mc_xfer_run *x)
@@ -403,7 +416,7 @@ static mc_status_t prepare(struct mc_req *r, const struct mc_slice *slice, uint3
 	struct mc_peer *p = r->peer;
 	mc_status_t s = mc_peer_start(p);
 	for (uint32_t i = 0; i < n && s == MC_OK; i++)
-		s = check_slice(p->ctx, p, &slice[i]);
+		s = mc_xfer_check(p, &slice[i]);
 	if (s == MC_OK)
 		s = fill(r, slice, n);
 	return s == MC_OK ? mc_xfer_take_opts(r, opts) : s;
@@ -415,11 +428,7 @@ void mc_xfer_discard(struct mc_req *r)
 	struct mc_ctx *ctx = r->ctx;
 	mc_list_del(&r->node);
 	mc_list_del(&r->timed);
-	for (uint32_t i = 0; i < r->pin_n; i++) {
-		r->pin[i].mem->busy--;
-		mc_rmem_unpin(r->pin[i].rmem);
-	}
-	r->pin_n = 0;
+	mc_req_unpin(r);
 	atomic_store(&r->state, 1);
 	atomic_store(&r->refs, 0);
 	mc_list_add_tail(&ctx->req_free, &r->node);
@@ -442,6 +451,17 @@ mc_status_t mc_xfer_submit(struct mc_peer *p, enum mc_req_kind kind, const struc
 	return MC_OK;
 }
 
+void mc_xfer_go(struct mc_req *r, struct mc_req **req_out)
+{
+	mc_xfer_start(r);
+	r->post_ns = mc_now_ns() - r->start_ns;
+	if (req_out != NULL)
+		*req_out = r;
+	mc_progress_posted(r->ctx, r->bytes);
+	if (req_out == NULL)
+		mc_req_drop(r);
+}
+
 static mc_status_t submit(struct mc_ctx *ctx, uint32_t peer, enum mc_req_kind kind, const struct mc_slice *slice,
 			  uint32_t n, const struct mc_xfer_opts *opts, struct mc_req **req_out)
 {
@@ -458,13 +478,7 @@ static mc_status_t submit(struct mc_ctx *ctx, uint32_t peer, enum mc_req_kind ki
 		mc_progress_kick(ctx); /* a peer may have been lost on the way */
 		return s;
 	}
-	mc_xfer_start(r);
-	r->post_ns = mc_now_ns() - r->start_ns;
-	if (req_out != NULL)
-		*req_out = r;
-	mc_progress_posted(ctx, r->bytes);
-	if (req_out == NULL)
-		mc_req_drop(r);
+	mc_xfer_go(r, req_out);
 	mc_ctx_unlock(ctx);
 	return MC_OK;
 }

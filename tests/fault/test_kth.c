@@ -94,6 +94,36 @@ static mc_status_t transfer(struct scenario *s, bool get)
 	return st;
 }
 
+/* A prepared list: created, posted whole and in part, given back while requests may run. */
+static void prepared(struct scenario *s)
+{
+	struct mc_slice slice[8];
+	uint8_t *a = mc_mem_addr(s->src), *b = mc_mem_addr(s->dst);
+	struct mc_dlist *l;
+	struct mc_req *req[2];
+	mc_status_t st[2];
+	for (uint64_t i = 0; i < 8; i++)
+		slice[i] = (struct mc_slice){s->src, i * 8192, s->to, (7 - i) * 16384, 5000};
+	if (mc_dlist_create(s->c.ctx[0], 1, slice, 8, &l) != MC_OK)
+		return;
+	memset(a, 0x5a, POOL);
+	memset(b, 0, POOL);
+	struct mc_xfer_opts o = {.size = sizeof(o), .timeout_ns = STEP_NS};
+	st[0] = mc_dlist_put_some(l, (uint32_t[]){1, 3, 2}, (uint32_t[]){4, 5, 2}, 3, &o, &req[0]);
+	st[1] = mc_dlist_put(l, &o, &req[1]);
+	mc_dlist_free(l);
+	for (int k = 0; k < 2; k++) {
+		if (st[k] != MC_OK)
+			continue;
+		st[k] = mc_req_wait(req[k], 20 * SEC);
+		assert_int_not_equal(st[k], MC_ERR_AGAIN);
+		mc_req_free(req[k]);
+	}
+	for (uint64_t i = 0; i < 8; i++)
+		if (st[1] == MC_OK || (st[0] == MC_OK && (i == 2 || i == 4 || i == 5)))
+			assert_memory_equal(a, b + slice[i].roff, 5000);
+}
+
 static void steps(struct scenario *s)
 {
 	struct mc_ctx *a = s->c.ctx[0], *b = s->c.ctx[1];
@@ -117,6 +147,7 @@ static void steps(struct scenario *s)
 	}
 	assert_true(mc_counter_read(s->count) <= 1);
 	(void)transfer(s, true);
+	prepared(s);
 	if (mc_note_send(a, 1, 9, "n", 1, NULL) == MC_OK && told)
 		while (mc_note_recv(b, SEC / 100, &note) == MC_OK)
 			mc_note_free(note);
@@ -148,7 +179,7 @@ static void finish(struct scenario *s)
 
 static void sweep_slot(enum mc_loop_slot slot, uint32_t side, bool packed, mc_status_t status)
 {
-	uint32_t calls = slot == MC_LOOP_POLL || slot == MC_LOOP_ARM ? 12 : 24;
+	uint32_t calls = slot == MC_LOOP_POLL || slot == MC_LOOP_ARM ? 16 : 28;
 	for (uint32_t k = 1; k <= calls; k++) {
 		struct scenario s = {.packed = packed};
 		cluster_up(&s.c, 2, "loop", "auto");
