@@ -161,8 +161,14 @@ perf lat_tcp_poll.jsonl 2 $lat -s 4K --transport tcp --progress manual --poll
 against '  both polling' lat_tcp_poll.jsonl $K4 ref_tcp_rr_us 'a raw socket, polling' le 1.5 p50_us
 row 'one 4 KiB block over TCP until the target has it'
 
-f=$(get tcp_put.jsonl post_ns_per_block)
-part 'posting 1024 blocks, TCP, per block' "$f" ns '' '' '<= 100 ns in the caller' le 100 "$f"
+for post in list some put; do
+	case $post in list) what='  all of a prepared list' ;; some) what='  selected from one by number' ;; *) what='  by mc_put()' ;; esac
+	for t in tcp shm; do
+		perf post_$post.$t.jsonl 2 $bw -s 4K --batch 1024 --window 2 --transport $t --post $post
+		f=$(get post_$post.$t.jsonl post_ns_per_block)
+		part "$what, $t, per block" "$f" ns '' '' '<= 100 ns in the caller' le 100 "$f"
+	done
+done
 row 'posting 1024 blocks of a prepared list'
 
 # One run of each in turn.

@@ -23,6 +23,7 @@ enum sweep_op { SWEEP_PUT, SWEEP_GET, SWEEP_PUT_NOTE };
 enum sweep_pattern { SWEEP_PAIR, SWEEP_MANY_TO_ONE, SWEEP_ONE_TO_MANY, SWEEP_MATRIX };
 enum sweep_table { SWEEP_RANDOM, SWEEP_ADJACENT };
 enum sweep_memory { SWEEP_POOL, SWEEP_OWN };
+enum sweep_how { SWEEP_EACH, SWEEP_LIST, SWEEP_SOME }; /* mc_put(), mc_dlist_put(), mc_dlist_put_some() */
 
 struct sweep_opts {
 	const char *cmd; /* "bw" or "lat" */
@@ -37,6 +38,7 @@ struct sweep_opts {
 	enum sweep_pattern pattern;
 	enum sweep_table table;
 	enum sweep_memory memory;
+	enum sweep_how how;
 	int unit;                                                                /* index for sweep_unit_name() */
 	const char *matrix, *json, *csv, *plot, *transport, *backend, *progress; /* NULL: not given */
 	bool bidir, verify, reference, bulk, huge, poll, corrupt_one, help;
@@ -150,6 +152,8 @@ struct sweep_lane_run {
 	uint32_t lane;
 	struct sweep_tables t;
 	struct mc_slice *slice[2]; /* [tables * blocks] */
+	struct mc_dlist **list;    /* SWEEP_LIST: [2 * tables]; SWEEP_SOME: [1], of all entries of both */
+	uint32_t list_n, *number;  /* SWEEP_SOME: [2 * tables * blocks] */
 	uint64_t its;              /* requests ended */
 	uint64_t post_ns;
 	struct perf_samples samples, post;
@@ -161,6 +165,7 @@ struct sweep_lane_run {
 bool sweep_opts_parse(int argc, char **argv, bool lat, struct sweep_opts *o, struct perf_err *err);
 void sweep_help(bool lat);
 const char *sweep_op_name(enum sweep_op op);
+const char *sweep_how_name(enum sweep_how how);
 const char *sweep_unit_name(int unit);
 double sweep_unit_scale(int unit); /* multiply GB/s by it */
 

@@ -43,23 +43,46 @@ static void say_failed(struct sweep_lane_run *r, const char *what, mc_status_t s
 	r->failed = true;
 }
 
+static mc_status_t post_slices(struct sweep_lane_run *r, uint32_t peer, const struct mc_slice *slice,
+			       const struct mc_xfer_opts *opts, struct mc_req **req)
+{
+	struct mc_ctx *ctx = r->s->job.ctx;
+	uint32_t n = (uint32_t)r->t.shape.blocks;
+
+	if (r->s->o.op == SWEEP_GET)
+		return mc_get(ctx, peer, slice, n, opts, req);
+	return mc_put(ctx, peer, slice, n, opts, req);
+}
+
+static mc_status_t post_list(struct sweep_lane_run *r, uint64_t table, const struct mc_xfer_opts *opts,
+			     struct mc_req **req)
+{
+	bool get = r->s->o.op == SWEEP_GET;
+	uint32_t n = (uint32_t)r->t.shape.blocks;
+	const uint32_t *number;
+
+	if (r->s->o.how == SWEEP_LIST)
+		return get ? mc_dlist_get(r->list[table], opts, req) : mc_dlist_put(r->list[table], opts, req);
+	number = r->number + table * n;
+	return get ? mc_dlist_get_some(r->list[0], number, NULL, n, opts, req)
+		   : mc_dlist_put_some(r->list[0], number, NULL, n, opts, req);
+}
+
 struct mc_req *sweep_post(struct sweep_lane_run *r, uint64_t i)
 {
 	struct sweep *s = r->s;
 	const struct sweep_shape *h = &r->t.shape;
-	const struct mc_slice *slice = &r->slice[i / h->tables % 2][i % h->tables * h->blocks];
 	uint32_t peer = s->plan.flow[s->plan.lane[r->lane].flow].to;
 	struct mc_notify notify = {.size = sizeof(notify), .flags = MC_NOTIFY_COUNT, .tag = r->lane, .add = 1};
-	struct mc_xfer_opts opts = {.size = sizeof(opts), .notify = &notify};
+	struct mc_xfer_opts opts = {.size = sizeof(opts), .notify = s->o.op == SWEEP_PUT_NOTE ? &notify : NULL};
 	struct mc_req *req = NULL;
 	int64_t start = perf_now_ns();
 	mc_status_t st;
 
-	if (s->o.op == SWEEP_GET)
-		st = mc_get(s->job.ctx, peer, slice, (uint32_t)h->blocks, NULL, &req);
+	if (s->o.how == SWEEP_EACH)
+		st = post_slices(r, peer, &r->slice[i / h->tables % 2][i % h->tables * h->blocks], &opts, &req);
 	else
-		st = mc_put(s->job.ctx, peer, slice, (uint32_t)h->blocks, s->o.op == SWEEP_PUT_NOTE ? &opts : NULL,
-			    &req);
+		st = post_list(r, i % (2 * h->tables), &opts, &req);
 	r->post_ns += (uint64_t)(perf_now_ns() - start);
 	if (st == MC_OK)
 		return req;

@@ -20,6 +20,7 @@ enum {
 	OPT_MATRIX,
 	OPT_TABLE,
 	OPT_MEMORY,
+	OPT_POST,
 	OPT_POOL,
 	OPT_SEED,
 	OPT_UNITS,
@@ -58,6 +59,7 @@ static const struct option options[] = {
 	{"matrix", required_argument, NULL, OPT_MATRIX},
 	{"table", required_argument, NULL, OPT_TABLE},
 	{"memory", required_argument, NULL, OPT_MEMORY},
+	{"post", required_argument, NULL, OPT_POST},
 	{"pool", required_argument, NULL, OPT_POOL},
 	{"seed", required_argument, NULL, OPT_SEED},
 	{"units", required_argument, NULL, OPT_UNITS},
@@ -83,12 +85,18 @@ static const char *const op_names[] = {"put", "get", "put+note", NULL};
 static const char *const pattern_names[] = {"pair", "many-to-one", "one-to-many", "matrix", NULL};
 static const char *const table_names[] = {"random", "adjacent", NULL};
 static const char *const memory_names[] = {"pool", "own", NULL};
+static const char *const how_names[] = {"put", "list", "some", NULL};
 static const char *const unit_names[] = {"GB/s", "GiB/s", "Gb/s", "MB/s", "MiB/s", NULL};
 static const double unit_scales[] = {1.0, 1e9 / 1073741824.0, 8.0, 1e3, 1e9 / 1048576.0};
 
 const char *sweep_op_name(enum sweep_op op)
 {
 	return op_names[op];
+}
+
+const char *sweep_how_name(enum sweep_how how)
+{
+	return how_names[how];
 }
 
 const char *sweep_unit_name(int unit)
@@ -115,6 +123,7 @@ void sweep_help(bool lat)
 	       "  --matrix FILE           bytes per request of each rank (row) to each rank (column)\n"
 	       "  --table T               blocks at random places (default), or adjacent\n"
 	       "  --memory M              pool: from mc_mem_alloc() (default); own: mc_mem_register()\n"
+	       "  --post H                put (default), list: prepared ones, some: by number from one list\n"
 	       "  --window N              requests under way per lane (default %d); --threads N: that post (default "
 	       "1)\n"
 	       "  --duration SEC          of a run (default 200ms), or --iters N requests; --runs N (default 5)\n"
@@ -215,6 +224,11 @@ static bool parse_choice(int opt, const char *name, const char *s, struct sweep_
 		if (!choose(name, s, memory_names, &i, err))
 			return false;
 		o->memory = (enum sweep_memory)i;
+		return true;
+	case OPT_POST:
+		if (!choose(name, s, how_names, &i, err))
+			return false;
+		o->how = (enum sweep_how)i;
 		return true;
 	case OPT_UNITS:
 		return choose(name, s, unit_names, &o->unit, err);

@@ -185,6 +185,7 @@ static void row_cells(struct cells *c, const struct sweep *s, struct sweep_row *
 	text(c, "memory", s->o.memory == SWEEP_POOL ? "pool" : "own");
 	text(c, "pattern", pattern_text(s));
 	text(c, "table", s->o.table == SWEEP_RANDOM ? "random" : "adjacent");
+	text(c, "post", sweep_how_name(s->o.how));
 	number(c, "bidir", s->o.bidir, 0);
 	number(c, "ranks", s->job.size, 0);
 	number(c, "size", (double)row->shape.size, 0);

@@ -293,14 +293,25 @@ static bool run_once(struct sweep *s, uint64_t iters, bool verify)
 
 /* ---- tables of a point --------------------------------------------------------------------------------------- */
 
+static void drop_slices(struct sweep_lane_run *r)
+{
+	free(r->slice[0]);
+	free(r->slice[1]);
+	r->slice[0] = r->slice[1] = NULL;
+}
+
 static void drop_tables(struct sweep *s)
 {
 	for (uint32_t i = 0; i < s->plan.lane_n; i++) {
 		struct sweep_lane_run *r = &s->run[i];
 		sweep_tables_free(&r->t);
-		free(r->slice[0]);
-		free(r->slice[1]);
-		r->slice[0] = r->slice[1] = NULL;
+		drop_slices(r);
+		for (uint32_t k = 0; r->list != NULL && k < r->list_n; k++)
+			mc_dlist_free(r->list[k]);
+		free(r->list);
+		free(r->number);
+		r->list = NULL;
+		r->number = NULL;
 	}
 }
 
@@ -329,6 +340,51 @@ static bool make_slices(struct sweep *s, struct sweep_lane_run *r)
 	return true;
 }
 
+/* One list of every entry of all requests, and the numbers of each request in it. */
+static bool make_one_list(struct sweep *s, struct sweep_lane_run *r, uint32_t peer, uint64_t half)
+{
+	struct mc_slice *both = NULL;
+
+	r->number = calloc(2 * half, sizeof(*r->number));
+	if (2 * half <= UINT32_MAX)
+		both = calloc(2 * half, sizeof(*both));
+	if (r->number == NULL || both == NULL) {
+		free(both);
+		return false;
+	}
+	memcpy(both, r->slice[0], half * sizeof(*both));
+	memcpy(both + half, r->slice[1], half * sizeof(*both));
+	for (uint64_t i = 0; i < 2 * half; i++)
+		r->number[i] = (uint32_t)i;
+	r->list_n = mc_dlist_create(s->job.ctx, peer, both, (uint32_t)(2 * half), &r->list[0]) == MC_OK;
+	free(both);
+	return r->list_n == 1;
+}
+
+/* What was prepared needs no slices any more. */
+static bool make_lists(struct sweep *s, struct sweep_lane_run *r)
+{
+	const struct sweep_shape *h = &r->t.shape;
+	uint32_t peer = s->plan.flow[s->plan.lane[r->lane].flow].to;
+	bool ok = true;
+
+	if (s->o.how == SWEEP_EACH)
+		return true;
+	r->list = calloc(2 * h->tables, sizeof(struct mc_dlist *));
+	r->list_n = 0;
+	if (r->list == NULL)
+		return false;
+	if (s->o.how == SWEEP_SOME)
+		ok = make_one_list(s, r, peer, h->tables * h->blocks);
+	while (s->o.how == SWEEP_LIST && ok && r->list_n < 2 * h->tables) {
+		const struct mc_slice *v = r->slice[r->list_n / h->tables] + r->list_n % h->tables * h->blocks;
+		ok = mc_dlist_create(s->job.ctx, peer, v, (uint32_t)h->blocks, &r->list[r->list_n]) == MC_OK;
+		r->list_n += ok;
+	}
+	drop_slices(r);
+	return ok;
+}
+
 /* Tables for the lanes that this rank drives or checks. */
 static bool make_tables(struct sweep *s, uint64_t size, uint64_t batch, bool bulk)
 {
@@ -342,7 +398,8 @@ static bool make_tables(struct sweep *s, uint64_t size, uint64_t batch, bool bul
 			continue;
 		if (bulk)
 			h = sweep_shape_bulk(&s->plan, &h);
-		if (!sweep_tables_make(&h, s->o.table, s->o.seed * 4096 + i, &r->t) || (mine && !make_slices(s, r))) {
+		if (!sweep_tables_make(&h, s->o.table, s->o.seed * 4096 + i, &r->t) ||
+		    (mine && !(make_slices(s, r) && make_lists(s, r)))) {
 			perf_job_say(&s->job, "rank %u: out of memory for block tables", s->job.rank);
 			drop_tables(s);
 			return false;

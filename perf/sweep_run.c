@@ -27,7 +27,8 @@ static uint64_t digest(const struct sweep *s)
 	uint64_t v[] = {o->window, o->threads, o->runs,    o->seed,      o->pool,
 			o->iters,  o->warmup,  o->op,      o->pattern,   o->table,
 			o->memory, o->bidir,   o->verify,  o->reference, o->bulk,
-			o->lat,    o->size_n,  o->batch_n, o->poll,      (uint64_t)o->duration_ns};
+			o->lat,    o->size_n,  o->batch_n, o->poll,      (uint64_t)o->duration_ns,
+			o->how};
 	uint64_t h = fnv(UINT64_C(0xcbf29ce484222325), v, sizeof(v));
 
 	h = fnv(h, o->size, o->size_n * sizeof(o->size[0]));

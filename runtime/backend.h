@@ -134,6 +134,11 @@ struct mc_be_post {
 	uint64_t cookie;                 /* comes back in the one DONE */
 	const void *msg; /* MC_CAP_POST_MSG, WRITE: framed message, [msg_len] <= copy_max, copied; NULL: none */
 	uint32_t msg_len;
+	/*
+	 * Not 0: a prepared list, and how many bytes it has. The slices were checked against their regions, and slice[]
+	 * stays as it is until DONE: a backend that takes them all need not check or copy.
+	 */
+	uint64_t prepared;
 };
 
 enum mc_send_flags {

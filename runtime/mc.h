@@ -381,11 +381,11 @@ MC_API MC_CHECK mc_status_t mc_get(struct mc_ctx *ctx, uint32_t peer, const stru
  * Cost:   O(n), about as mc_put(); memory 40 bytes per entry on links that copy one-sided, 56 on others, and as much
  *         again per run that is left where adjacent entries were merged.
  */
-MC_API MC_CHECK mc_status_t mc_dlist_create(struct mc_ctx *ctx, uint32_t peer, const struct mc_slice *slice, uint32_t n,
-					    struct mc_dlist **list_out);
+MC_API MC_CHECK mc_status_t mc_dlist_create(struct mc_ctx *ctx, uint32_t peer, const struct mc_slice *slice,
+					    uint32_t n, struct mc_dlist **list_out);
 /**
- * mc_dlist_free() - give the list back; @list may be NULL. Requests on it that still run go on and keep the regions busy
- * until they end.
+ * mc_dlist_free() - give the list back; @list may be NULL. Requests on it that still run go on and keep the regions
+ * busy until they end.
  */
 MC_API void mc_dlist_free(struct mc_dlist *list);
 
@@ -404,11 +404,11 @@ MC_API MC_CHECK mc_status_t mc_dlist_get(struct mc_dlist *list, const struct mc_
 					 struct mc_req **req_out);
 
 /**
- * mc_dlist_put_some() - write selected entries: the local side of entry @here[i] to the remote side of entry @there[i].
+ * mc_dlist_put_some() - write selected entries: the local side of entry @here[i] to the remote side of @there[i].
  * mc_dlist_get_some() - read them, the other way round. For block tables: prepare all blocks of two pools once, then
  * name blocks by number.
- * @here, @there: [n], numbers of entries, read before return; the two entries of a pair have the same length. @there may
- *         be NULL: the same as @here.
+ * @here, @there: [n], numbers of entries, read before return; the two entries of a pair have the same length. @there
+ *         may be NULL: the same as @here.
  * Return: as mc_dlist_put(); MC_ERR_RANGE: a number that the list does not have; MC_ERR_INVAL: a side that the entry
  *         does not have, or two lengths that differ. Nothing was sent then.
  * Owner, Threads: as mc_dlist_put().

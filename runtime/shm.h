@@ -122,7 +122,8 @@ struct shm_post {
 	const char *why;
 	bool has_msg;
 	uint32_t msg_len;
-	struct mc_be_slice *slice; /* [cap], kept when the post is recycled */
+	const struct mc_be_slice *slice; /* [n]: store, or the engine's where that is prepared */
+	struct mc_be_slice *store;       /* [cap], kept when the post is recycled */
 	uint8_t msg[SHM_COPY_MAX];
 };
 

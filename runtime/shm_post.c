@@ -20,12 +20,12 @@ static struct shm_post *post_get(struct mc_be *be, uint32_t n)
 		return NULL;
 	mc_list_init(&post->link);
 	if (n > post->cap) {
-		grown = realloc(post->slice, (size_t)n * sizeof(*grown));
+		grown = realloc(post->store, (size_t)n * sizeof(*grown));
 		if (grown == NULL) {
 			mc_list_add_tail(&be->free_posts, &post->link);
 			return NULL;
 		}
-		post->slice = grown;
+		post->store = grown;
 		post->cap = n;
 	}
 	return post;
@@ -85,7 +85,7 @@ static void post_fill(struct shm_post *post, const struct mc_be_post *p, uint64_
 /* Copy inside the call. True: the post has ended and its event is pushed. */
 static bool post_inline(struct mc_be *be, struct mc_be_ep *ep, const struct mc_be_post *p, struct shm_post *tmp)
 {
-	tmp->slice = (struct mc_be_slice *)(uintptr_t)p->slice; /* only read */
+	tmp->slice = p->slice;
 	if (!mc_shm_post_move(be, ep, tmp, &be->budget))
 		return false;
 	if (tmp->status == MC_OK && tmp->has_msg) {
@@ -104,15 +104,16 @@ static bool post_inline(struct mc_be *be, struct mc_be_ep *ep, const struct mc_b
 mc_status_t mc_shm_post(struct mc_be *be, struct mc_be_ep *ep, const struct mc_be_post *p, uint32_t *taken_out)
 {
 	struct shm_post tmp, *post;
-	uint64_t total = 0;
-	mc_status_t s;
+	uint64_t total = p->prepared;
+	mc_status_t s = MC_OK;
 
 	if ((p->op != MC_BE_WRITE && p->op != MC_BE_READ) || (p->n == 0 && p->msg == NULL) ||
 	    (p->msg != NULL && (p->op != MC_BE_WRITE || p->msg_len > SHM_COPY_MAX)) || ep->state == SHM_EP_NEW)
 		return MC_ERR_INVAL;
 	if (ep->state == SHM_EP_DOWN || ep->peer->down)
 		return MC_ERR_PEER_DOWN;
-	s = slices_check(ep, p->slice, p->n, &total);
+	if (p->prepared == 0)
+		s = slices_check(ep, p->slice, p->n, &total);
 	if (s != MC_OK)
 		return s;
 	*taken_out = 0;
@@ -123,7 +124,7 @@ mc_status_t mc_shm_post(struct mc_be *be, struct mc_be_ep *ep, const struct mc_b
 		*taken_out = p->n;
 		return MC_OK;
 	}
-	post = post_get(be, p->n);
+	post = post_get(be, p->prepared != 0 ? 0 : p->n);
 	if (post == NULL) {
 		be->evq.reserved--;
 		return p->n == 0 ? MC_ERR_AGAIN : MC_OK; /* what was copied already is copied again later */
@@ -131,8 +132,9 @@ mc_status_t mc_shm_post(struct mc_be *be, struct mc_be_ep *ep, const struct mc_b
 	post_fill(post, p, total);
 	post->at = tmp.at;
 	post->at_off = tmp.at_off;
-	if (p->n > 0)
-		memcpy(post->slice, p->slice, p->n * sizeof(p->slice[0]));
+	post->slice = p->prepared != 0 ? p->slice : post->store;
+	if (p->prepared == 0 && p->n > 0)
+		memcpy(post->store, p->slice, p->n * sizeof(p->slice[0]));
 	if (p->msg_len > 0 && p->msg != NULL)
 		memcpy(post->msg, p->msg, p->msg_len);
 	mc_list_add_tail(&ep->posts, &post->link);
@@ -204,7 +206,7 @@ void mc_shm_posts_free(struct mc_be *be)
 	while ((l = mc_list_pop(&be->free_posts)) != NULL) {
 		struct shm_post *post = mc_container_of(l, struct shm_post, link);
 
-		free(post->slice);
+		free(post->store);
 		free(post);
 	}
 }

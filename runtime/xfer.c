@@ -272,6 +272,8 @@ static bool rma_step(struct mc_req *r)
 		mc_req_fail(r, s);
 		return false;
 	}
+	if (r->list != NULL && r->slice == r->list->merged && whole)
+		post.prepared = r->bytes;
 	/* All of it in one post: the notification can ride along. */
 	if (r->kind == MC_REQ_PUT && r->notify_flags != 0 && whole && r->payload_len <= 256 &&
 	    (p->link->caps.flags & MC_CAP_POST_MSG)) {

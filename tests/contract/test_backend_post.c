@@ -314,6 +314,48 @@ void post__stale_region(void **state)
 	regions_close(&r);
 }
 
+/* slice[] stays until DONE and may be posted again, several times at once; the bytes are those of the moment. */
+void post__prepared(void **state)
+{
+	enum { N = 500, LEN = 1000 };
+	struct regions r;
+	struct mc_be_slice sl[N];
+	struct mc_be_post post = {.op = MC_BE_WRITE, .slice = sl, .prepared = (uint64_t)N * LEN};
+	uint32_t want = 0;
+
+	(void)state;
+	regions_open(&r, 2 * N * LEN);
+	for (uint64_t i = 0; i < N; i++)
+		sl[i] = slice(&r, i * 2 * LEN, (N - 1 - i) * 2 * LEN, LEN);
+	for (uint64_t round = 0; round < 6; round++) {
+		if (round % 3 == 0) { /* three of them are under way together */
+			pattern_fill(r.a, r.len, round);
+			memset(r.b, 0, r.len);
+		}
+		for (uint32_t at = 0; at < N;) {
+			uint32_t taken = 0;
+			post.slice = sl + at;
+			post.n = N - at;
+			post.prepared = at == 0 ? (uint64_t)N * LEN : 0;
+			post.cookie = r.p.a.next_cookie;
+			assert_int_equal(be_setup.ops->post(r.p.a.be, r.p.a.ep, &post, &taken), MC_OK);
+			r.p.a.next_cookie += taken > 0;
+			want += taken > 0;
+			at += taken;
+			if (taken == 0)
+				pair_tick(&r.p);
+		}
+		while (round % 3 == 2 && r.p.a.done_n < want)
+			pair_tick(&r.p);
+		for (uint64_t i = 0; round % 3 == 2 && i < N; i++) {
+			assert_memory_equal(r.a + sl[i].off, r.b + sl[i].roff, LEN);
+			assert_int_equal(r.b[sl[i].roff + LEN], 0);
+		}
+	}
+	assert_int_equal(r.p.a.bad_n, 0);
+	regions_close(&r);
+}
+
 void rmem_import__hostile_blob(void **state)
 {
 	struct regions r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Prepared lists: whole and selected, from several threads, canceled, freed while they run, on each way of the bytes. */
+/* Prepared lists: whole and selected, from several threads, canceled, freed while they run, each way of the bytes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -171,7 +171,8 @@ static void merged(struct pair *p)
 	struct mc_req_stats st = {.size = sizeof(st)};
 	for (uint64_t step = 1; step <= 3; step++) {
 		for (uint64_t i = 0; i < N; i++)
-			s[i] = (struct mc_slice){p->src, i * step * 512, p->to, i * step * 1024 / (step == 1 ? 2 : 1), 512};
+			s[i] = (struct mc_slice){p->src, i * step * 512, p->to, i * step * (step == 1 ? 512 : 1024),
+						 512};
 		s[N - 1].len = 0;
 		memset(p->b, 0, POOL);
 		assert_int_equal(mc_dlist_create(p->c.ctx[0], 1, s, N, &l), MC_OK);

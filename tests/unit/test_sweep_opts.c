@@ -55,9 +55,11 @@ static void lists(void **state)
 	struct perf_err err;
 
 	(void)state;
-	assert_true(parse("-s 4K,100,1M --batch 1,250000 --op put+note --memory own --units Gb/s", false, &o, &err));
+	assert_true(parse("-s 4K,100,1M --batch 1,250000 --op put+note --memory own --units Gb/s --post some", false, &o,
+			  &err));
 	assert_int_equal(o.size_n, 3);
 	assert_int_equal(o.size[1], 100);
+	assert_int_equal(o.how, SWEEP_SOME);
 	assert_int_equal(o.batch[1], 250000);
 	assert_int_equal(o.op, SWEEP_PUT_NOTE);
 	assert_int_equal(o.memory, SWEEP_OWN);
