@@ -244,7 +244,7 @@ void mc_coll_encode(const struct mc_coll *c, struct mc_wr *w, uint8_t type, uint
 		    uint32_t key);
 
 /* ---- coll_board.c ---- */
-enum { MC_BOARD_BYTES = 4096, MC_BOARD_RANKS = 16 }; /* what one rank may post; members at most */
+enum { MC_BOARD_BYTES = 16384, MC_BOARD_RANKS = 16 }; /* what one rank may post; members at most */
 bool mc_board_wanted(struct mc_group *g);            /* this group could have boards, and nobody has tried */
 void mc_board_make(struct mc_group *g);              /* not under the lock */
 void mc_board_start(struct mc_coll *c, struct mc_coll_group *g);

@@ -19,7 +19,7 @@
 
 #include "coll.h"
 
-enum { SLOTS = 8, SLOT_DATA = 4136, KEY_BOARD = 0xb0a2d };
+enum { SLOTS = 8, SLOT_DATA = 16424, KEY_BOARD = 0xb0a2d };
 
 struct slot {
 	_Alignas(64) _Atomic(uint64_t) posted; /* number of the collective + 1; the rest was written before it */

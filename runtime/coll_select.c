@@ -38,6 +38,9 @@ static const struct rule {
 	{MC_COLL_BCAST, ANYWHERE, ANY_N, KIB(256), &mc_algo_bcast_binomial},
 	{MC_COLL_BCAST, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_bcast_chain},
 
+	{MC_COLL_SCATTER, SHARED, 2, MC_BOARD_BYTES / 2, &mc_algo_scatter_board},
+	{MC_COLL_SCATTER, SHARED, 4, MC_BOARD_BYTES / 4, &mc_algo_scatter_board},
+	{MC_COLL_SCATTER, SHARED, 8, MC_BOARD_BYTES / 8, &mc_algo_scatter_board},
 	{MC_COLL_SCATTER, SHARED, MC_BOARD_RANKS, MC_BOARD_BYTES / MC_BOARD_RANKS, &mc_algo_scatter_board},
 	{MC_COLL_SCATTER, ANYWHERE, 8, ANY_LEN, &mc_algo_scatter_direct},
 	{MC_COLL_SCATTER, ANYWHERE, ANY_N, KIB(2), &mc_algo_scatter_binomial},
@@ -54,6 +57,9 @@ static const struct rule {
 	{MC_COLL_ALLGATHER, ONE_HOST, ANY_N, ANY_LEN, &mc_algo_allgather_direct},
 	{MC_COLL_ALLGATHER, ANYWHERE, ANY_N, ANY_LEN, &mc_algo_allgather_ring},
 
+	{MC_COLL_ALLTOALL, SHARED, 2, MC_BOARD_BYTES / 2, &mc_algo_alltoall_board},
+	{MC_COLL_ALLTOALL, SHARED, 4, MC_BOARD_BYTES / 4, &mc_algo_alltoall_board},
+	{MC_COLL_ALLTOALL, SHARED, 8, MC_BOARD_BYTES / 8, &mc_algo_alltoall_board},
 	{MC_COLL_ALLTOALL, SHARED, MC_BOARD_RANKS, MC_BOARD_BYTES / MC_BOARD_RANKS, &mc_algo_alltoall_board},
 	{MC_COLL_ALLTOALL, ANYWHERE, 8, ANY_LEN, &mc_algo_alltoall_direct},
 	{MC_COLL_ALLTOALL, ANYWHERE, ANY_N, 256, &mc_algo_alltoall_bruck},
