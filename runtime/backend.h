@@ -56,6 +56,7 @@ enum mc_cap {
 	 * two comes within a bounded time. After EP_UP the promises above hold as for any other backend.
 	 */
 	MC_CAP_PROVE = 64,
+	MC_CAP_QUIET = 128,   /* while nobody has armed, the event fd stays silent when data arrive */
 };
 
 /* Transports that the settings allow, a mask. */

@@ -326,7 +326,7 @@ mc_status_t mc_coll_start(struct mc_group *g, const struct mc_coll_args *a, cons
 	s = coll_start_locked(g, a, o, req_out);
 	if (s == MC_OK && !waits) /* who waits makes progress himself */
 		mc_progress_posted(ctx, 0);
-	bool late = atomic_load(&ctx->asleep) > 0 && ctx->coll_timer_ns < ctx->sleep_until_ns;
+	bool late = !waits && mc_progress_overslept(ctx);
 	mc_ctx_unlock(ctx);
 	if (late)
 		mc_progress_kick(ctx);

@@ -199,6 +199,7 @@ static void init_lists(struct mc_ctx *ctx)
 	ctx->coll_timer_ns = INT64_MAX;
 	ctx->epfd = -1;
 	ctx->wake_fd = -1;
+	ctx->watch_fd = ctx->alarm_fd = -1;
 	ctx->stale_arm = true;
 }
 

@@ -2,23 +2,37 @@
 /*
  * progress.c - the one progress loop, who runs it, and how everybody sleeps.
  *
- * Progress is made under ctx->lock by whoever has reason to: the progress thread, a caller that waits (for the spin
- * time), or mc_progress(). Backends are armed before anyone sleeps in epoll; whoever polls while the progress thread
+ * Progress is made under ctx->lock by whoever has reason to: a caller that waits (wait.c), mc_progress(), or the
+ * progress thread while no caller does. Backends are armed before anyone sleeps in epoll; whoever polls while another
  * sleeps leaves them armed again (stale_arm), so no event is lost between two owners.
+ *
+ * Callers that come back again and again within microseconds get a lease: the progress thread stays away without being
+ * told each time, and looks now and then whether they still do.
  */
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "internal.h"
 
-enum { BOOT_CHECK_NS = 20000000, POLL_ROUNDS = 4, POLL_INLINE = 256 * 1024, TICKS = 16, COLL_BEAT_NS = 100000000 };
+enum {
+	BOOT_CHECK_NS = 20000000,
+	POLL_ROUNDS = 4,
+	SETTLE_ROUNDS = 2,
+	POLL_INLINE = 256 * 1024,
+	TICKS = 16,
+	COLL_BEAT_NS = 100000000,
+	AWAY_NS = 1000000,
+	LEASE_AFTER = 64,       /* visits of callers before they get a lease */
+	LEASE_MIN_NS = 50000,   /* until the progress thread looks first; then twice as long each time */
+	LEASE_MAX_NS = 1000000, /* so long an event may lie unseen when they have just stopped */
+	LEASE_GAP_NS = 10000,   /* mean time between visits up to which it goes on */
+};
 
 void mc_ctx_lock(struct mc_ctx *ctx)
 {
@@ -34,27 +48,23 @@ void mc_ctx_unlock(struct mc_ctx *ctx)
 	pthread_mutex_unlock(&ctx->lock);
 }
 
-static void futex_wait(_Atomic(uint32_t) *word, uint32_t seen, int64_t ns)
-{
-	struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, ns == INT64_MAX ? NULL : &ts, NULL, 0);
-}
-
-void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word)
-{
-	/* The word was changed before; seq_cst pairs with the sleeper, which counts itself before it looks again. */
-	if (atomic_load(&ctx->sleepers) > 0)
-		syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-}
-
 void mc_progress_kick(struct mc_ctx *ctx)
 {
 	if (atomic_load(&ctx->asleep) == 0 && !atomic_exchange(&ctx->armed, false))
 		return;
 	uint64_t one = 1;
-	atomic_store(&ctx->kicked, true);
 	if (write(ctx->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		mc_error("rank %u: cannot wake the progress thread: errno %d", ctx->rank, errno);
+	atomic_store(&ctx->kicked, true); /* after the write: who sees it finds something to read */
+}
+
+void mc_progress_drain(struct mc_ctx *ctx)
+{
+	uint64_t v;
+	if (!atomic_load_explicit(&ctx->kicked, memory_order_relaxed) || !atomic_exchange(&ctx->kicked, false))
+		return;
+	ssize_t got = read(ctx->wake_fd, &v, sizeof(v));
+	(void)got; /* it was written before */
 }
 
 static void on_event(struct mc_ctx *ctx, struct mc_be_slot *slot, const struct mc_be_event *ev)
@@ -97,12 +107,12 @@ static void check_boot(struct mc_ctx *ctx)
 	}
 }
 
-uint32_t mc_progress_locked(struct mc_ctx *ctx)
+uint32_t mc_progress_locked(struct mc_ctx *ctx, uint32_t rounds)
 {
 	struct mc_be_event ev[MC_EVENTS];
 	uint32_t total = 0;
 	ctx->stale_arm = true;
-	for (uint32_t round = 0; round < POLL_ROUNDS; round++) {
+	for (uint32_t round = 0; round < rounds; round++) {
 		uint32_t n = 0;
 		for (uint32_t i = 0; i < ctx->be_n; i++) {
 			uint32_t got = ctx->be[i].ops->poll(ctx->be[i].be, ev, MC_EVENTS);
@@ -153,9 +163,14 @@ static mc_status_t arm_all(struct mc_ctx *ctx)
 	return MC_OK;
 }
 
+static int64_t first_timer(const struct mc_ctx *ctx)
+{
+	return ctx->timer_ns < ctx->coll_timer_ns ? ctx->timer_ns : ctx->coll_timer_ns;
+}
+
 static int64_t sleep_ns(const struct mc_ctx *ctx)
 {
-	int64_t first = ctx->timer_ns < ctx->coll_timer_ns ? ctx->timer_ns : ctx->coll_timer_ns;
+	int64_t first = first_timer(ctx);
 	if (first == INT64_MAX && !ctx->coll_recent)
 		return INT64_MAX;
 	int64_t now = mc_now_ns();
@@ -166,155 +181,264 @@ static int64_t sleep_ns(const struct mc_ctx *ctx)
 	return first > now ? first - now : 0;
 }
 
+/* ---- who has the descriptors ---- */
+
 /*
- * Something was posted. If the progress thread is awake it will see to it. If it sleeps, waking it costs more than a
- * small transfer takes: poll once here, and wake it only if work is left that the descriptors would not announce.
+ * The progress thread sleeps on watch_fd, an epoll set that holds epfd. While callers drive, its interest in epfd is
+ * switched off: what arrives does not wake it, and giving the descriptors back to it takes no wake-up either.
  */
-void mc_progress_posted(struct mc_ctx *ctx, uint64_t bytes)
+static void watch_set(struct mc_ctx *ctx, bool on)
 {
-	if (atomic_load(&ctx->asleep) == 0 && !ctx->manual)
+	struct epoll_event e = {.events = on ? EPOLLIN : 0, .data.fd = ctx->epfd};
+	if (ctx->watching == on || ctx->watch_fd < 0)
 		return;
-	if (!ctx->manual && bytes <= POLL_INLINE)
-		mc_progress_locked(ctx);
-	if (mc_list_empty(&ctx->timed))
-		ctx->timer_ns = INT64_MAX;
-	/* A deadline before the sleeper's own alarm is news to it. */
-	if (ctx->manual || !mc_list_empty(&ctx->pumping) || arm_all(ctx) != MC_OK ||
-	    ctx->timer_ns < ctx->sleep_until_ns)
+	if (epoll_ctl(ctx->watch_fd, EPOLL_CTL_MOD, ctx->epfd, &e) != 0) {
+		mc_error("rank %u: epoll_ctl: errno %d", ctx->rank, errno);
+		return;
+	}
+	ctx->watching = on;
+	if (ctx->thread_asleep && on)
+		atomic_fetch_add(&ctx->asleep, 1);
+	else if (ctx->thread_asleep)
+		atomic_fetch_sub(&ctx->asleep, 1);
+}
+
+static void thread_asleep_set(struct mc_ctx *ctx, bool on)
+{
+	if (ctx->thread_asleep != on && ctx->watching)
+		atomic_fetch_add(&ctx->asleep, on ? 1u : UINT32_MAX);
+	ctx->thread_asleep = on;
+}
+
+static void alarm_set(struct mc_ctx *ctx, int64_t ns)
+{
+	struct itimerspec t = {.it_value = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000}};
+	if (timerfd_settime(ctx->alarm_fd, 0, &t, NULL) != 0)
+		mc_error("rank %u: timerfd_settime: errno %d", ctx->rank, errno);
+}
+
+/* Someone sleeps who relies on the backends being armed. */
+static bool watched(const struct mc_ctx *ctx)
+{
+	return ctx->caller_asleep || (ctx->thread_asleep && ctx->spinners == 0 && !ctx->lease);
+}
+
+/* A deadline came up before the alarm of whoever sleeps. */
+static bool overslept(const struct mc_ctx *ctx)
+{
+	int64_t alarm = ctx->caller_asleep ? ctx->caller_alarm_ns : ctx->sleep_until_ns;
+	return ctx->timer_ns < alarm || ctx->coll_timer_ns < alarm;
+}
+
+bool mc_progress_overslept(const struct mc_ctx *ctx)
+{
+	return watched(ctx) && overslept(ctx);
+}
+
+/* ---- the lease ---- */
+
+/* A caller came to poll. */
+static void lease_count(struct mc_ctx *ctx)
+{
+	ctx->drives++;
+	if (ctx->lease || ctx->drives < LEASE_AFTER || !ctx->thread_on)
+		return;
+	ctx->lease = true;
+	ctx->drives = 0;
+	ctx->lease_ns = LEASE_MIN_NS;
+	alarm_set(ctx, ctx->lease_ns);
+	if (ctx->noisy)
+		watch_set(ctx, false);
+}
+
+/* The progress thread's alarm rang: do they still come? */
+static void lease_check(struct mc_ctx *ctx)
+{
+	if (!ctx->lease)
+		return;
+	ctx->lease = ctx->spinners > 0 || ctx->drives >= ctx->lease_ns / LEASE_GAP_NS;
+	ctx->drives = 0;
+	if (ctx->lease) {
+		ctx->lease_ns = ctx->lease_ns * 2 < LEASE_MAX_NS ? ctx->lease_ns * 2 : LEASE_MAX_NS;
+		alarm_set(ctx, ctx->lease_ns);
+	} else if (ctx->caller_asleep && (arm_all(ctx) != MC_OK || overslept(ctx))) {
+		mc_progress_kick(ctx); /* nobody armed for it while they polled */
+	}
+}
+
+/* ---- handing over ---- */
+
+/*
+ * A caller polls. Where descriptors speak up whether or not a backend was armed, the progress thread must stop
+ * listening to them now; elsewhere only when a caller sleeps on them itself.
+ */
+void mc_progress_take_over(struct mc_ctx *ctx)
+{
+	if (ctx->noisy)
+		watch_set(ctx, false);
+	lease_count(ctx);
+}
+
+/* What is left is little as a rule: cheaper to do than to wake someone for it. */
+static mc_status_t settle(struct mc_ctx *ctx)
+{
+	mc_status_t s = arm_all(ctx);
+	for (int i = 0; i < SETTLE_ROUNDS && s != MC_OK && mc_list_empty(&ctx->pumping); i++) {
+		mc_progress_locked(ctx, 1);
+		s = arm_all(ctx);
+	}
+	return s;
+}
+
+/* A caller that polled goes away, or sleeps on something else. */
+void mc_progress_hand_over(struct mc_ctx *ctx)
+{
+	if (ctx->spinners > 0 || ctx->lease || (!ctx->thread_asleep && !ctx->caller_asleep))
+		return; /* someone polls, or soon will */
+	bool quiet = settle(ctx) == MC_OK && mc_list_empty(&ctx->pumping) && !overslept(ctx);
+	if (!ctx->caller_asleep)
+		watch_set(ctx, true);
+	if (!quiet)
 		mc_progress_kick(ctx);
 }
 
-static void drain_wake_fd(struct mc_ctx *ctx)
+int64_t mc_progress_caller_sleeps(struct mc_ctx *ctx, int64_t deadline_ns)
 {
-	uint64_t v;
-	ssize_t got = read(ctx->wake_fd, &v, sizeof(v));
-	(void)got; /* another sleeper may have read it */
+	int64_t first = first_timer(ctx), now;
+	if (arm_all(ctx) != MC_OK)
+		return 0;
+	if (deadline_ns < first)
+		first = deadline_ns;
+	now = first != INT64_MAX ? mc_now_ns() : 0;
+	if (first <= now)
+		return 0;
+	watch_set(ctx, false);
+	ctx->caller_alarm_ns = first;
+	ctx->boot_check_ns = 0;
+	ctx->spinners--;
+	ctx->caller_asleep = true;
+	atomic_fetch_add(&ctx->asleep, 1);
+	return first == INT64_MAX ? INT64_MAX : first - now;
 }
 
-/* Sleep until a descriptor is readable; not under the lock. */
-static void epoll_sleep(struct mc_ctx *ctx, int64_t ns)
+void mc_progress_caller_woke(struct mc_ctx *ctx)
+{
+	atomic_fetch_sub(&ctx->asleep, 1);
+	ctx->caller_asleep = false;
+	ctx->spinners++;
+	mc_progress_drain(ctx);
+}
+
+/*
+ * Something was posted. Whoever is awake will see to it. If all sleep, waking one costs more than a small transfer
+ * takes: poll once here, and wake the sleeper only if work is left that the descriptors would not announce.
+ */
+void mc_progress_posted(struct mc_ctx *ctx, uint64_t bytes)
+{
+	if (!ctx->manual && !watched(ctx))
+		return;
+	bool small = !ctx->manual && bytes <= POLL_INLINE;
+	if (small)
+		mc_progress_locked(ctx, 1);
+	if (mc_list_empty(&ctx->timed))
+		ctx->timer_ns = INT64_MAX;
+	/* A deadline before the sleeper's own alarm is news to it. */
+	if (ctx->manual || !mc_list_empty(&ctx->pumping) || (small ? settle(ctx) : arm_all(ctx)) != MC_OK ||
+	    overslept(ctx))
+		mc_progress_kick(ctx);
+}
+
+/* ---- sleeping, and the progress thread ---- */
+
+static int timeout_ms(int64_t ns)
+{
+	return ns >= INT64_C(1000000) * INT_MAX ? -1 : (int)((ns + 999999) / 1000000);
+}
+
+void mc_epoll_sleep(struct mc_ctx *ctx, int64_t ns)
 {
 	struct epoll_event e[MC_BE_MAX + 2];
-	int ms = ns >= INT64_C(1000000) * INT_MAX ? -1 : (int)((ns + 999999) / 1000000);
-	int n = epoll_wait(ctx->epfd, e, (int)MC_ARRAY_LEN(e), ms);
+	(void)epoll_wait(ctx->epfd, e, (int)MC_ARRAY_LEN(e), timeout_ms(ns));
 	atomic_store_explicit(&ctx->ticks, TICKS - 1, memory_order_relaxed); /* a deadline may be due */
+}
+
+/* Did the alarm ring? */
+static bool thread_sleep(struct mc_ctx *ctx, int64_t ns)
+{
+	struct epoll_event e[2];
+	uint64_t v;
+	bool rang = false;
+	int n = epoll_wait(ctx->watch_fd, e, (int)MC_ARRAY_LEN(e), timeout_ms(ns));
+	atomic_store_explicit(&ctx->ticks, TICKS - 1, memory_order_relaxed);
 	for (int i = 0; i < n; i++)
-		if (e[i].data.fd == ctx->wake_fd)
-			drain_wake_fd(ctx);
+		if (e[i].data.fd == ctx->alarm_fd)
+			rang = read(ctx->alarm_fd, &v, sizeof(v)) > 0;
+	return rang;
+}
+
+/* Callers drive: stay away. Returns how long, 0: have a look yourself. */
+static int64_t stay_away(struct mc_ctx *ctx)
+{
+	int64_t ns = sleep_ns(ctx);
+	if (ns == 0 && ctx->spinners == 0 && !ctx->caller_asleep) {
+		ctx->lease = false;
+		return 0;
+	}
+	if (ns == 0 && ctx->caller_asleep)
+		mc_progress_kick(ctx);
+	watch_set(ctx, false);
+	return ns > 0 ? ns : AWAY_NS;
+}
+
+/* Under the lock. Returns how long to sleep; 0: not at all. */
+static int64_t thread_turn(struct mc_ctx *ctx, int64_t *busy_until)
+{
+	int64_t ns;
+	if (ctx->spinners > 0 || ctx->caller_asleep || ctx->lease) {
+		ns = stay_away(ctx);
+	} else {
+		uint32_t n = mc_progress_locked(ctx, POLL_ROUNDS);
+		int64_t now = mc_now_ns();
+		if (n > 0)
+			*busy_until = now + ctx->cfg.spin;
+		if (n > 0 || now < *busy_until || arm_all(ctx) != MC_OK)
+			return 0;
+		watch_set(ctx, true);
+		ctx->boot_check_ns = 0;
+		ns = sleep_ns(ctx);
+	}
+	ctx->sleep_until_ns = ns == INT64_MAX ? ns : mc_now_ns() + ns;
+	ctx->coll_recent = false;
+	return ns;
 }
 
 static void *progress_main(void *arg)
 {
 	struct mc_ctx *ctx = arg;
 	int64_t busy_until = 0;
+	bool rang = false;
 	while (!atomic_load_explicit(&ctx->stop, memory_order_relaxed)) {
 		pthread_mutex_lock(&ctx->lock);
-		uint32_t n = mc_progress_locked(ctx);
-		int64_t now = mc_now_ns(), ns = 0;
-		bool sleep = false;
-		if (n > 0)
-			busy_until = now + ctx->cfg.spin;
-		else if (now >= busy_until && arm_all(ctx) == MC_OK) {
-			sleep = true;
-			ns = sleep_ns(ctx);
-			ctx->sleep_until_ns = ns == INT64_MAX ? ns : now + ns;
-			ctx->coll_recent = false;
-			atomic_fetch_add(&ctx->asleep, 1);
-			ctx->boot_check_ns = 0;
-		}
+		thread_asleep_set(ctx, false);
+		if (!ctx->caller_asleep)
+			mc_progress_drain(ctx);
+		if (rang)
+			lease_check(ctx);
+		int64_t ns = thread_turn(ctx, &busy_until);
+		if (ns > 0)
+			thread_asleep_set(ctx, true);
 		pthread_mutex_unlock(&ctx->lock);
-		if (sleep) {
-			if (!atomic_load(&ctx->stop))
-				epoll_sleep(ctx, ns);
-			atomic_fetch_sub(&ctx->asleep, 1);
-		} else if (atomic_load_explicit(&ctx->lockers, memory_order_relaxed) > 0) {
+		rang = ns > 0 && !atomic_load(&ctx->stop) && thread_sleep(ctx, ns);
+		if (ns == 0 && atomic_load_explicit(&ctx->lockers, memory_order_relaxed) > 0)
 			sched_yield();
-		}
 	}
 	return NULL;
 }
 
-/* A caller that polled goes to sleep on a futex: make sure that the descriptors, or the progress thread, take over. */
-static void hand_over(struct mc_ctx *ctx)
-{
-	mc_ctx_lock(ctx);
-	/* What was polled may have set a deadline before the sleeper's own alarm. */
-	bool early = ctx->timer_ns < ctx->sleep_until_ns || ctx->coll_timer_ns < ctx->sleep_until_ns;
-	bool ok = arm_all(ctx) == MC_OK && !early;
-	mc_ctx_unlock(ctx);
-	if (!ok)
-		mc_progress_kick(ctx);
-}
-
-static uint32_t try_progress(struct mc_ctx *ctx)
-{
-	if (pthread_mutex_trylock(&ctx->lock) != 0) {
-		sched_yield();
-		return 0;
-	}
-	uint32_t n = mc_progress_locked(ctx);
-	pthread_mutex_unlock(&ctx->lock);
-	return n;
-}
-
-static void manual_sleep(struct mc_ctx *ctx, int64_t ns)
-{
-	int64_t timer;
-	if (mc_progress_arm(ctx, &timer) != MC_OK)
-		return;
-	if (timer != MC_FOREVER && timer < ns)
-		ns = timer;
-	/* Two waiting threads share the descriptor; the one that is not woken by it looks again soon. */
-	uint32_t others = atomic_fetch_add(&ctx->asleep, 1);
-	if (others > 0 && ns > 5000000)
-		ns = 5000000;
-	epoll_sleep(ctx, ns);
-	atomic_fetch_sub(&ctx->asleep, 1);
-}
-
-mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg, _Atomic(uint32_t) *word,
-			  int64_t deadline_ns)
-{
-	int64_t now = mc_now_ns();
-	int64_t spin_end = now + ctx->cfg.spin;
-	bool polled = false;
-	for (;;) {
-		uint32_t seen = atomic_load(word);
-		if (pred(arg))
-			break;
-		if (now >= deadline_ns) {
-			if (polled)
-				hand_over(ctx);
-			return MC_ERR_TIMEOUT;
-		}
-		if (ctx->manual || !ctx->thread_on || now < spin_end) {
-			uint32_t n = try_progress(ctx);
-			polled = true;
-			now = mc_now_ns();
-			if (n > 0)
-				spin_end = now + ctx->cfg.spin;
-			if (!ctx->thread_on && now >= spin_end && !pred(arg))
-				manual_sleep(ctx, deadline_ns == INT64_MAX ? INT64_MAX : deadline_ns - now);
-		} else {
-			if (polled)
-				hand_over(ctx);
-			polled = false;
-			atomic_fetch_add(&ctx->sleepers, 1);
-			if (atomic_load(word) == seen && !pred(arg))
-				futex_wait(word, seen, deadline_ns == INT64_MAX ? INT64_MAX : deadline_ns - now);
-			atomic_fetch_sub(&ctx->sleepers, 1);
-		}
-		now = mc_now_ns();
-	}
-	if (polled && ctx->thread_on)
-		hand_over(ctx);
-	return MC_OK;
-}
-
-static mc_status_t watch(struct mc_ctx *ctx, int fd)
+static mc_status_t watch(struct mc_ctx *ctx, int set, int fd)
 {
 	struct epoll_event e = {.events = EPOLLIN, .data.fd = fd};
-	if (fd < 0 || epoll_ctl(ctx->epfd, EPOLL_CTL_ADD, fd, &e) == 0)
+	if (fd < 0 || epoll_ctl(set, EPOLL_CTL_ADD, fd, &e) == 0)
 		return MC_OK;
 	mc_error("rank %u: epoll_ctl: errno %d", ctx->rank, errno);
 	return MC_ERR_DEVICE;
@@ -324,19 +448,30 @@ mc_status_t mc_progress_open(struct mc_ctx *ctx)
 {
 	ctx->epfd = epoll_create1(EPOLL_CLOEXEC);
 	ctx->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (ctx->epfd < 0 || ctx->wake_fd < 0) {
+	if (!ctx->manual) {
+		ctx->watch_fd = epoll_create1(EPOLL_CLOEXEC);
+		ctx->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	}
+	if (ctx->epfd < 0 || ctx->wake_fd < 0 || (!ctx->manual && (ctx->watch_fd < 0 || ctx->alarm_fd < 0))) {
 		mc_error("rank %u: cannot make the progress descriptors: errno %d (limit of open files: ulimit -n) "
 			 "[open-files, see mcinfo doctor]",
 			 ctx->rank, errno);
 		return MC_ERR_NOMEM;
 	}
-	mc_status_t s = watch(ctx, ctx->wake_fd);
-	for (uint32_t i = 0; i < ctx->be_n && s == MC_OK; i++)
-		s = watch(ctx, ctx->be[i].caps.event_fd);
+	mc_status_t s = watch(ctx, ctx->epfd, ctx->wake_fd);
+	for (uint32_t i = 0; i < ctx->be_n && s == MC_OK; i++) {
+		s = watch(ctx, ctx->epfd, ctx->be[i].caps.event_fd);
+		ctx->noisy = ctx->noisy || !(ctx->be[i].caps.flags & MC_CAP_QUIET);
+	}
 	if (s == MC_OK)
-		s = watch(ctx, ctx->boot_info.event_fd);
+		s = watch(ctx, ctx->epfd, ctx->boot_info.event_fd);
+	if (s == MC_OK && !ctx->manual)
+		s = watch(ctx, ctx->watch_fd, ctx->epfd);
+	if (s == MC_OK && !ctx->manual)
+		s = watch(ctx, ctx->watch_fd, ctx->alarm_fd);
 	if (s != MC_OK || ctx->manual)
 		return s;
+	ctx->watching = true;
 	/* Signals stay with the program's own threads. */
 	sigset_t all, old;
 	sigfillset(&all);
@@ -358,6 +493,9 @@ void mc_progress_stop(struct mc_ctx *ctx)
 	if (!ctx->thread_on)
 		return;
 	atomic_store(&ctx->stop, true);
+	mc_ctx_lock(ctx);
+	watch_set(ctx, true);
+	mc_ctx_unlock(ctx);
 	uint64_t one = 1;
 	ssize_t n = write(ctx->wake_fd, &one, sizeof(one));
 	(void)n; /* a full eventfd is readable as well */
@@ -367,23 +505,27 @@ void mc_progress_stop(struct mc_ctx *ctx)
 
 void mc_progress_close(struct mc_ctx *ctx)
 {
-	if (ctx->epfd >= 0)
-		close(ctx->epfd);
-	if (ctx->wake_fd >= 0)
-		close(ctx->wake_fd);
+	int *fd[] = {&ctx->watch_fd, &ctx->alarm_fd, &ctx->epfd, &ctx->wake_fd};
+	for (size_t i = 0; i < MC_ARRAY_LEN(fd); i++)
+		if (*fd[i] >= 0)
+			close(*fd[i]);
 }
 
 uint32_t mc_progress(struct mc_ctx *ctx)
 {
 	mc_ctx_lock(ctx);
-	if (atomic_load_explicit(&ctx->armed, memory_order_relaxed))
-		atomic_store(&ctx->armed, false);
-	if (atomic_load_explicit(&ctx->kicked, memory_order_relaxed) && atomic_exchange(&ctx->kicked, false))
-		drain_wake_fd(ctx);
-	uint32_t n = mc_progress_locked(ctx);
+	if (ctx->manual) {
+		if (atomic_load_explicit(&ctx->armed, memory_order_relaxed))
+			atomic_store(&ctx->armed, false);
+		if (atomic_load_explicit(&ctx->asleep, memory_order_relaxed) == 0) /* else it is for the sleeper */
+			mc_progress_drain(ctx);
+	}
+	uint32_t n = mc_progress_locked(ctx, 1);
+	if (!ctx->manual) {
+		lease_count(ctx);
+		mc_progress_hand_over(ctx);
+	}
 	mc_ctx_unlock(ctx);
-	if (ctx->thread_on)
-		hand_over(ctx);
 	return n;
 }
 

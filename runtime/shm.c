@@ -183,7 +183,7 @@ fail:
 static void caps_fill(const struct mc_be *be, struct mc_be_caps *caps)
 {
 	memset(caps, 0, sizeof(*caps));
-	caps->flags = MC_CAP_RMA | MC_CAP_POST_MSG | MC_CAP_SAME_ADDR | MC_CAP_PRIVATE;
+	caps->flags = MC_CAP_RMA | MC_CAP_POST_MSG | MC_CAP_SAME_ADDR | MC_CAP_PRIVATE | MC_CAP_QUIET;
 	caps->addr = be->addr;
 	caps->addr_len = be->addr_len;
 	caps->msg_max = SHM_MSG_MAX;
