@@ -50,6 +50,8 @@
 	X(STR, host, "MC_HOST", "", "", "", "Name of this host as peers shall see it; empty: the system's")            \
 	X(STR, launcher, "MC_LAUNCHER", "", "", "",                                                                    \
 	  "Set by mcrun: local if it started every rank of the job on this host")                                      \
+	X(STR, numa_rank, "MC_NUMA_RANK", "", "", "",                                                                  \
+	  "Set by mcrun --bind numa: K/N, the rank is the K-th of N on its NUMA node, which share NICs near it")       \
 	X(STR, hwloc_checked, "MC_HWLOC_CHECKED", "", "", "",                                                          \
 	  "Set by mcrun: it found the file that HWLOC_XMLFILE names sound, so ranks may read it")                      \
 	X(SECRET, job_key, "MC_JOB_KEY", "", "", "",                                                                   \

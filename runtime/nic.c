@@ -216,16 +216,43 @@ static void say_choice(const struct chooser *c)
 	}
 }
 
+/*
+ * Which part of the equally near is ours: mcrun says so exactly (K/N); else as if ranks were dealt out over the nodes
+ * in turn, or in blocks if this one is not where that would put it.
+ */
+static void share_fill(struct chooser *c)
+{
+	const struct mc_boot_info *b = &c->ctx->boot_info;
+	struct mc_topo_want *w = &c->want;
+	char *end;
+	unsigned long k = strtoul(c->ctx->cfg.numa_rank, &end, 10);
+
+	w->local_rank = b->local_size > 0 ? b->local_rank : c->ctx->rank;
+	w->sharers = mc_topo_sharers(c->t, &w->buf, b->local_size);
+	if (w->buf.kind != MC_TOPO_BUF_NODE || c->t->node_n < 2)
+		return;
+	if (*end == '/' && end != c->ctx->cfg.numa_rank) {
+		unsigned long n = strtoul(end + 1, &end, 10);
+		if (*end == '\0' && n > 0 && n <= UINT32_MAX && k < n) {
+			w->local_rank = (uint32_t)k;
+			w->sharers = (uint32_t)n;
+		}
+		return;
+	}
+	if (w->local_rank % c->t->node_n == w->buf.index)
+		w->local_rank /= c->t->node_n;
+	else if (w->sharers > 0)
+		w->local_rank %= w->sharers;
+}
+
 /* Whose NICs: memory that the user names, else the node where this rank is bound, else anywhere. */
 static mc_status_t want_fill(struct chooser *c)
 {
 	struct mc_ctx *ctx = c->ctx;
 	struct mc_topo_want *w = &c->want;
-	uint32_t nodes = 0, home = home_of(c->t);
+	uint32_t home = home_of(c->t);
 	char err[ERR_ROOM];
 
-	for (uint32_t i = 0; i < c->t->node_n; i++)
-		nodes += c->t->node[i].has_cpus;
 	if (ctx->cfg.near[0] != '\0') {
 		if (mc_topo_buf_find(c->t, ctx->cfg.near, &w->buf, err, sizeof(err)) != MC_OK) {
 			mc_error("rank %u: MC_NEAR: %s", ctx->rank, err);
@@ -236,12 +263,7 @@ static mc_status_t want_fill(struct chooser *c)
 		w->buf.index = home != MC_TOPO_NONE ? home : 0;
 	}
 	w->policy = &c->policy;
-	w->local_rank = ctx->boot_info.local_size > 0 ? ctx->boot_info.local_rank : ctx->rank;
-	w->sharers = ctx->boot_info.local_size;
-	if (w->buf.kind == MC_TOPO_BUF_NODE && nodes > 1) /* of several nodes each has its part of the ranks */
-		w->sharers = (w->sharers + nodes - 1) / nodes;
-	else if (w->buf.kind == MC_TOPO_BUF_PCI)
-		w->sharers = 0; /* a GPU is one rank's own */
+	share_fill(c);
 	return MC_OK;
 }
 

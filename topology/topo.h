@@ -262,6 +262,8 @@ void mc_topo_choice_free(struct mc_topo_choice *c);
  * not reach: a peer may have an address in those only.
  */
 mc_status_t mc_topo_choose_rank(const struct mc_topo *t, const struct mc_topo_want *want, struct mc_topo_choice *out);
+/* Ranks of this host that share the NICs near that memory, if they are dealt out evenly over the nodes. */
+uint32_t mc_topo_sharers(const struct mc_topo *t, const struct mc_topo_buf *buf, uint32_t local_size);
 /*
  * The node where all of these CPUs are, bit i of cpu[] is CPU i; MC_TOPO_NONE: several, none, or there is but one node,
  * so that nothing is to be decided.

@@ -83,3 +83,14 @@ mc_status_t mc_topo_choose_rank(const struct mc_topo *t, const struct mc_topo_wa
 	}
 	return MC_OK;
 }
+
+uint32_t mc_topo_sharers(const struct mc_topo *t, const struct mc_topo_buf *buf, uint32_t local_size)
+{
+	uint32_t nodes = 0;
+
+	for (uint32_t i = 0; i < t->node_n; i++)
+		nodes += t->node[i].has_cpus;
+	if (buf->kind == MC_TOPO_BUF_PCI)
+		return 0; /* a GPU is one rank's own */
+	return buf->kind == MC_TOPO_BUF_NODE && nodes > 1 ? (local_size + nodes - 1) / nodes : local_size;
+}

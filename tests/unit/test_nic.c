@@ -226,8 +226,8 @@ static void publish__hostile_lists(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(choose__this_machine),     cmocka_unit_test(choose__names),
-		cmocka_unit_test(choose__unchecked_file),   cmocka_unit_test(publish__there_and_back),
+		cmocka_unit_test(choose__this_machine),   cmocka_unit_test(choose__names),
+		cmocka_unit_test(choose__unchecked_file), cmocka_unit_test(publish__there_and_back),
 		cmocka_unit_test(publish__hostile_lists),
 	};
 

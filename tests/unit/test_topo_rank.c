@@ -91,8 +91,14 @@ static void home__all_cpus_in_one_node(void **state)
 		uint64_t cpus;
 		uint32_t home;
 	} c[] = {
-		{0x0f0f, 0}, {0x0001, 0}, {0xf0f0, 1}, {0x8000, 1}, {0xffff, MC_TOPO_NONE}, {0x0011, MC_TOPO_NONE},
-		{0, MC_TOPO_NONE}, {0x1000f, MC_TOPO_NONE}, /* a CPU of no node */
+		{0x0f0f, 0},
+		{0x0001, 0},
+		{0xf0f0, 1},
+		{0x8000, 1},
+		{0xffff, MC_TOPO_NONE},
+		{0x0011, MC_TOPO_NONE},
+		{0, MC_TOPO_NONE},
+		{0x1000f, MC_TOPO_NONE}, /* a CPU of no node */
 	};
 	struct machine m;
 
