@@ -16,7 +16,9 @@
 	  "thread: one progress thread per context, asleep when idle; manual: the program calls mc_progress()")        \
 	X(STR, role, "MC_ROLE", "", "", "", "Role of this rank, e.g. prefill or decode; mcrun sets it")                \
 	X(STR, device, "MC_DEVICE", "", "", "",                                                                        \
-	  "Network devices to use, comma separated, e.g. mlx5_0:1,eth0; empty: chosen by the backend")                 \
+	  "NICs to use: mlx5_0:1,eth0 only these, ^mlx5_3 all but, numa0=mlx5_1 for that memory; empty: the nearest")  \
+	X(STR, near, "MC_NEAR", "", "", "",                                                                            \
+	  "Memory that this rank moves most, e.g. cuda0, numa1, a PCI id: NICs near it; empty: the node of its CPUs")  \
 	X(STR, config_file, "MC_CONFIG", "", "", "", "JSON file with settings {\"MC_NAME\": value}")                   \
 	X(ENUM, log, "MC_LOG", "warn", "error|warn|info|debug", "", "How much to log to stderr")                       \
 	X(DUR, init_timeout, "MC_INIT_TIMEOUT", "60s", "1ms..1h", "s", "Longest wait for all ranks in mc_init()")      \
@@ -48,5 +50,9 @@
 	X(STR, host, "MC_HOST", "", "", "", "Name of this host as peers shall see it; empty: the system's")            \
 	X(STR, launcher, "MC_LAUNCHER", "", "", "",                                                                    \
 	  "Set by mcrun: local if it started every rank of the job on this host")                                      \
+	X(STR, numa_rank, "MC_NUMA_RANK", "", "", "",                                                                  \
+	  "Set by mcrun --bind numa: K/N, the rank is the K-th of N on its NUMA node, which share NICs near it")       \
+	X(STR, hwloc_checked, "MC_HWLOC_CHECKED", "", "", "",                                                          \
+	  "Set by mcrun: it found the file that HWLOC_XMLFILE names sound, so ranks may read it")                      \
 	X(SECRET, job_key, "MC_JOB_KEY", "", "", "",                                                                   \
 	  "Key of the job, 64 hex digits, under which ranks authenticate each other; mcrun draws it")

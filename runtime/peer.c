@@ -42,6 +42,7 @@ mc_status_t mc_record_make(struct mc_ctx *ctx, void *buf, uint32_t room, uint32_
 		mc_wr_str(&w, ctx->be[i].ops->name);
 		mc_wr_blob(&w, ctx->be[i].caps.addr, ctx->be[i].caps.addr_len);
 	}
+	mc_nics_write(ctx, &w);
 	if (w.bad) {
 		mc_error("rank %u: backend addresses do not fit %u bytes", ctx->rank, room);
 		return MC_ERR_NOSPC;
@@ -102,6 +103,7 @@ mc_status_t mc_record_parse(struct mc_ctx *ctx, struct mc_peer *p, const void *b
 	mc_rd_str(&r, p->role, sizeof(p->role));
 	mc_rd_str(&r, p->host, sizeof(p->host));
 	read_addresses(ctx, p, &r);
+	mc_nics_read(p, &r);
 	return mc_rd_end(&r) ? MC_OK : MC_ERR_PROTO;
 }
 
@@ -166,6 +168,7 @@ void mc_peers_free(struct mc_ctx *ctx)
 		while ((l = mc_list_pop(&p->txq)) != NULL)
 			mc_tx_put(mc_container_of(l, struct mc_tx, node));
 		free(p->record);
+		free(p->nic);
 		free(p);
 	}
 	free(ctx->peer);

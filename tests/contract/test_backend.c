@@ -41,7 +41,7 @@ static void open__caps_are_sane(void **state)
 static void open__says_why_not(void **state)
 {
 	struct side s;
-	char why[256] = "", err[256];
+	char why[256] = "";
 
 	(void)state;
 	memset(&s, 0, sizeof(s));
@@ -50,16 +50,25 @@ static void open__says_why_not(void **state)
 		assert_int_equal(side_try_open(&s, NULL, 0, 1, why, sizeof(why)), MC_ERR_UNSUPPORTED);
 		assert_true(why[0] != '\0');
 	} else if (strcmp(be_setup.backend, "ucx") == 0 && strcmp(be_setup.transport, "tcp") == 0) {
-		assert_int_equal(mc_config_set(&s.cfg, "MC_DEVICE", "lo,nosuch9", err, sizeof(err)), MC_OK);
-		assert_int_equal(side_try_open(&s, NULL, 0, 1, why, sizeof(why)), MC_ERR_CONFIG);
-		assert_non_null(strstr(why, "nosuch9"));
-		assert_non_null(strstr(why, "lo"));
+		struct mc_be_nic nic[2] = {{.name = "lo", .use = true}, {.name = "nosuch9"}};
+		struct mc_be_cfg cfg = {.transports = MC_TP_TCP, .config = &s.cfg, .size = 1, .nic = nic, .nic_n = 2};
+		cfg.nic_chosen = cfg.nic_named = cfg.nic_narrow = true;
+		assert_int_equal(be_setup.ops->open(&cfg, &s.be, &s.caps, why, sizeof(why)), MC_OK);
+		assert_string_equal(s.caps.text, "tcp/lo");
+		be_setup.ops->close(s.be);
+		nic[0].use = false; /* what the user named is all down */
+		assert_int_equal(be_setup.ops->open(&cfg, &s.be, &s.caps, why, sizeof(why)), MC_ERR_UNSUPPORTED);
+		assert_non_null(strstr(why, "MC_DEVICE"));
+		cfg.nic_named = false; /* it named others: loopback stays */
+		assert_int_equal(be_setup.ops->open(&cfg, &s.be, &s.caps, why, sizeof(why)), MC_OK);
+		assert_string_equal(s.caps.text, "tcp/lo");
+		be_setup.ops->close(s.be);
+		s.be = NULL;
 	}
 	if (strcmp(be_setup.backend, "ucx") == 0 && access("/sys/class/infiniband", F_OK) != 0) {
 		uint32_t transports = be_setup.transports;
 		be_setup.transports = MC_TP_RDMA;
 		why[0] = '\0';
-		assert_int_equal(mc_config_set(&s.cfg, "MC_DEVICE", "", err, sizeof(err)), MC_OK);
 		assert_int_equal(side_try_open(&s, NULL, 0, 1, why, sizeof(why)), MC_ERR_UNSUPPORTED);
 		assert_non_null(strstr(why, "/sys/class/infiniband"));
 		be_setup.transports = transports;

@@ -22,6 +22,7 @@ static void record(const uint8_t *data, uint32_t len)
 {
 	struct mc_peer p = {.ctx = ctx, .rank = 0};
 	if (mc_record_parse(ctx, &p, data, len) == MC_OK) {
+		char text[700];
 		if (memchr(p.role, '\0', sizeof(p.role)) == NULL || memchr(p.host, '\0', sizeof(p.host)) == NULL)
 			abort();
 		for (uint32_t i = 0; i < ctx->be_n; i++)
@@ -30,7 +31,11 @@ static void record(const uint8_t *data, uint32_t len)
 			     ((const uint8_t *)p.addr[i].p < (uint8_t *)p.record ||
 			      (const uint8_t *)p.addr[i].p + p.addr[i].len > (uint8_t *)p.record + len)))
 				abort();
+		mc_nics_compare(&p, text, sizeof(text));
+		if (memchr(text, '\0', sizeof(text)) == NULL)
+			abort();
 	}
+	free(p.nic);
 	free(p.record);
 }
 
@@ -44,6 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		/* The seeds were made for this job and incarnation. */
 		ctx->job = 0x1111111111111111;
 		ctx->epoch = ctx->self->epoch = 0x2222222222222222;
+		if (mc_nics_choose(ctx) != MC_OK)
+			abort();
 	}
 	if (size < 1 || size > 65536)
 		return 0;
