@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * test_backend.c - the promises of backend.h, (a) to (h), on any backend:
- *     test_backend --backend loop|shm|ucx --transport auto|shm|tcp [--only PATTERN]
+ *     test_backend --backend loop|shm|ucx|verbs --transport auto|shm|tcp [--only PATTERN]
  * Messages are here, transfers in test_backend_post.c, lost peers and second processes in test_backend_peer.c.
  */
 #include <pthread.h>
@@ -15,6 +15,9 @@
 extern const struct mc_be_ops mc_be_shm, mc_be_loop;
 #ifdef MC_HAVE_UCX
 extern const struct mc_be_ops mc_be_ucx;
+#endif
+#ifdef MC_HAVE_VERBS
+extern const struct mc_be_ops mc_be_verbs;
 #endif
 
 static void open__caps_are_sane(void **state)
@@ -521,6 +524,9 @@ static bool setup_parse(int argc, char **argv, int *child_fd)
 #ifdef MC_HAVE_UCX
 		&mc_be_ucx,
 #endif
+#ifdef MC_HAVE_VERBS
+		&mc_be_verbs,
+#endif
 	};
 
 	be_setup.backend = "loop";
@@ -554,11 +560,15 @@ int main(int argc, char **argv)
 	int child_fd = -1;
 
 	if (!setup_parse(argc, argv, &child_fd)) {
-		fprintf(stderr, "usage: %s --backend loop|shm|ucx --transport auto|shm|tcp [--only PATTERN]\n",
+		fprintf(stderr, "usage: %s --backend loop|shm|ucx|verbs --transport auto|shm|tcp [--only PATTERN]\n",
 			argv[0]);
 		return 2;
 	}
 	if (child_fd >= 0)
 		return child_main(child_fd);
+	if (strcmp(be_setup.backend, "verbs") == 0 && access("/sys/class/infiniband", F_OK) != 0) {
+		printf("skip: no RDMA device here; docs/TESTING.md names a kernel that has some\n");
+		return 77;
+	}
 	return cmocka_run_group_tests_name(be_setup.backend, tests, NULL, NULL);
 }
