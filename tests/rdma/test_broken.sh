@@ -7,6 +7,10 @@ set -eu
 . "$(dirname "$0")/lib_rdma.sh"
 need_verbs
 on_wires 1
+# A network for TCP that has nothing to do with the wire.
+ip link add eth0 type dummy
+ip addr add 10.99.0.1/24 dev eth0
+ip link set eth0 up
 # Two hosts, as far as the ranks can tell: same-host memory would be first choice under auto.
 cat >two_hosts <<-'END'
 	#!/bin/sh
@@ -55,6 +59,7 @@ broken port-down port-state env
 wire 0 mend
 up() { grep -q ACTIVE /sys/class/infiniband/rxa0/ports/1/state; }
 within 5000 up || fail "the port does not come back"
-ip link del wa0
+rdma link del rxa0
+rdma link del rxb0
 broken no-device rdma-device env
 passed
