@@ -36,7 +36,7 @@ struct mc_etcd_http { /* the connections of one session; the thread's */
 	char *watch_body;
 	struct mc_etcd_body reply, line;
 	char why[CURL_ERROR_SIZE], watch_why[CURL_ERROR_SIZE];
-	bool ctl_done, watch_on, watch_done;
+	bool ctl_done, ctl_sent, watch_on, watch_done; /* ctl_sent: the last request was at least sent */
 	CURLcode ctl_code, watch_code;
 	long watch_http;
 };
@@ -91,6 +91,7 @@ struct mc_bridge {
 	uint64_t published_rev;
 	bool usurped, usurp_told;  /* another process publishes under our name */
 	int64_t keep_ns, renew_ns; /* when to keep the lease alive, and to make the watch anew */
+	int64_t release_ns;             /* until then nobody is told to be gone; INT64_MAX: that is over */
 	int64_t put_after_ns;      /* etcd is full: not before then */
 };
 
@@ -133,7 +134,8 @@ struct mc_etcd_request { /* a token that has run out is renewed once: make gives
 mc_status_t mc_etcd_ask(struct mc_bridge *b, const struct mc_etcd_request *r);
 mc_status_t mc_etcd_session_begin(struct mc_bridge *b); /* log in, read the key, list, watch, publish */
 mc_status_t mc_etcd_session_step(struct mc_bridge *b);  /* keep alive, publish, make the watch anew: what is due */
-void mc_etcd_session_revoke(struct mc_bridge *b, int64_t limit_ns);
+void mc_etcd_session_revoke(struct mc_bridge *b);
+int64_t mc_etcd_session_alarm(const struct mc_bridge *b); /* when the next step is due */
 bool mc_etcd_session_due(struct mc_bridge *b); /* a step has something to do before its time */
 
 /* bridge_etcd_peers.c; the thread */

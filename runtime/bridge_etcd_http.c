@@ -286,6 +286,7 @@ mc_status_t mc_etcd_call(struct mc_bridge *b, const char *path, char *body, int6
 	struct mc_etcd_http *x = &b->http;
 	const int64_t deadline_ns = mc_now_ns() + limit_ns;
 	mc_status_t s = MC_ERR_CANCELED;
+	curl_off_t sent_us = 0;
 
 	curl_slist_free_all(x->ctl_head);
 	x->ctl_head = headers(b);
@@ -299,6 +300,8 @@ mc_status_t mc_etcd_call(struct mc_bridge *b, const char *path, char *body, int6
 	}
 	while (!x->ctl_done && mc_now_ns() < deadline_ns && !mc_etcd_stopping(b))
 		(void)turn(b, deadline_ns);
+	(void)curl_easy_getinfo(x->ctl, CURLINFO_PRETRANSFER_TIME_T, &sent_us);
+	x->ctl_sent = sent_us > 0;
 	if (!x->ctl_done && !mc_etcd_stopping(b)) {
 		x->ctl_done = true;
 		x->ctl_code = CURLE_OPERATION_TIMEDOUT;

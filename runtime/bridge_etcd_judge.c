@@ -41,6 +41,11 @@ mc_status_t mc_etcd_judge_curl(struct mc_bridge *b, CURLcode code, const char *w
 		return mc_etcd_fault(b, MC_ERR_CONFIG, "%s; MC_ETCD_CERT and MC_ETCD_KEY must be a pair in PEM", text);
 	case CURLE_SSL_CONNECT_ERROR:
 		return mc_etcd_fault(b, MC_ERR_TIMEOUT, "TLS: %s; an etcd without TLS is http://", text);
+	case CURLE_GOT_NOTHING:
+		if (!b->endpoint[b->at].tls)
+			return mc_etcd_fault(b, MC_ERR_TIMEOUT,
+					     "%s; if etcd speaks TLS there, MC_ETCD must say https://", text);
+		return mc_etcd_fault(b, MC_ERR_TIMEOUT, "%s", text);
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR:
 		if (strstr(text, "alert") != NULL)
@@ -53,12 +58,21 @@ mc_status_t mc_etcd_judge_curl(struct mc_bridge *b, CURLcode code, const char *w
 	}
 }
 
-/* Something answers, but not what etcd does. */
-static mc_status_t judge_stranger(struct mc_bridge *b, long http)
+static bool answer_has(const struct mc_bridge *b, const char *text)
 {
 	const struct mc_etcd_body *r = &b->http.reply;
 
-	if (r->len > 0 && memmem(r->p, r->len, "HTTPS server", strlen("HTTPS server")) != NULL)
+	return r->len > 0 && memmem(r->p, r->len, text, strlen(text)) != NULL;
+}
+
+/* Something answers, but not what etcd does. */
+static mc_status_t judge_stranger(struct mc_bridge *b, long http)
+{
+	if (answer_has(b, "CommonName"))
+		return mc_etcd_fault(b, MC_ERR_AUTH,
+				     "etcd wants client certificates without a CN at this door; make that of "
+				     "MC_ETCD_CERT with -subj /O=mc, the user comes from MC_ETCD_USER");
+	if (answer_has(b, "HTTPS server"))
 		return mc_etcd_fault(b, MC_ERR_CONFIG, "it speaks TLS; MC_ETCD must say https://");
 	if (http == 404)
 		return mc_etcd_fault(b, MC_ERR_CONFIG,
@@ -76,11 +90,6 @@ mc_status_t mc_etcd_judge(struct mc_bridge *b, const struct mc_etcd_reply *r, lo
 		return judge_stranger(b, http);
 	if (r->code == GRPC_UNAUTHENTICATED || strstr(r->error, "auth store is old") != NULL)
 		return mc_etcd_fault(b, MC_ERR_STALE, "etcd says: %s", r->error);
-	if (strstr(r->error, "CommonName") != NULL)
-		return mc_etcd_fault(b, MC_ERR_AUTH,
-				     "etcd says: %s; the certificate of MC_ETCD_CERT must have no CN (make "
-				     "it with -subj /O=mc), the user comes from MC_ETCD_USER",
-				     r->error);
 	if (r->code == GRPC_INVALID && strstr(r->error, "user name is empty") != NULL)
 		return mc_etcd_fault(b, MC_ERR_AUTH,
 				     "etcd wants to know who asks; set MC_ETCD_USER and "

@@ -11,9 +11,9 @@
 #define PAUSE_MIN_NS INT64_C(250000000)
 #define PAUSE_MAX_NS INT64_C(5000000000)
 #define REFUSED_NS   INT64_C(20000000000) /* a wrong password does not get better by asking often */
-#define FAREWELL_NS  INT64_C(2000000000)
 
 struct attempts {
+	bool met;          /* the last session began well */
 	uint32_t failed_n; /* sessions in a row that failed, or did not live */
 	bool away;         /* the engine was told so */
 	bool synced;       /* the engine was told once that all is there */
@@ -79,22 +79,24 @@ static mc_status_t session(struct mc_bridge *b, struct attempts *a)
 	mc_status_t s = mc_etcd_http_open(b);
 	int64_t start_ns;
 
+	a->met = false;
 	if (s != MC_OK)
 		return s;
 	s = mc_etcd_session_begin(b);
 	start_ns = mc_now_ns();
-	if (s == MC_OK)
+	a->met = s == MC_OK;
+	if (a->met)
 		tell_back(b, a);
 	while (s == MC_OK && !mc_etcd_stopping(b)) {
 		if (!mc_etcd_session_due(b))
-			mc_etcd_http_wait(b, b->keep_ns < b->renew_ns ? b->keep_ns : b->renew_ns);
+			mc_etcd_http_wait(b, mc_etcd_session_alarm(b));
 		if (mc_now_ns() - start_ns > STABLE_NS)
 			a->failed_n = 0;
 		s = mc_etcd_session_step(b);
 	}
 	if (mc_etcd_stopping(b)) {
 		b->leaving = true;
-		mc_etcd_session_revoke(b, FAREWELL_NS); /* if it fails, the lease runs out */
+		mc_etcd_session_revoke(b);
 	}
 	mc_etcd_http_close(b);
 	return s;
@@ -109,7 +111,8 @@ static void note_failure(struct mc_bridge *b, struct attempts *a, mc_status_t s)
 	b->at = (b->at + 1) % b->endpoint_n;
 	if (a->failed_n < UINT32_MAX)
 		a->failed_n++;
-	if (a->failed_n >= b->endpoint_n)
+	/* A session that broke says little: the next attempt shows whether etcd is away. */
+	if (a->failed_n >= b->endpoint_n && !a->met)
 		tell_away(b, a);
 	else
 		mc_info("etcd %s: %s; going on with %s", e->url, e->why, b->endpoint[b->at].url);

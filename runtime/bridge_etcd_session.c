@@ -16,6 +16,8 @@
 
 #define LOGIN_LIMIT_NS INT64_C(15000000000) /* etcd's bcrypt takes 0.1 s of its CPU, and ranks start together */
 #define FULL_PAUSE_NS  INT64_C(60000000000)
+#define HOLD_EXTRA_NS  INT64_C(5000000000) /* as long as others may pause between two attempts */
+#define FAREWELL_NS    INT64_C(900000000)  /* at most three requests: close must end within 3 s */
 
 enum { PASSWORD_MAX = 1024 };
 
@@ -53,7 +55,7 @@ static mc_status_t login(struct mc_bridge *b)
 	s = read_password(b, password);
 	if (s == MC_OK)
 		s = mc_etcd_call(b, "auth/authenticate", mc_etcd_req_login(b->config->etcd_user, password),
-				 LOGIN_LIMIT_NS, NULL);
+				 b->leaving ? FAREWELL_NS : LOGIN_LIMIT_NS, NULL);
 	explicit_bzero(password, sizeof(password));
 	if (s == MC_ERR_UNSUPPORTED) {
 		if (!b->open_told)
@@ -157,6 +159,12 @@ static mc_status_t agree_on_key(struct mc_bridge *b)
 	b->secret_bad = false;
 	b->secret_now.id[0] = '\0';
 	s = short_ask(b, "kv/range", mc_etcd_make_range, &q, take_secret);
+	/*
+	 * etcd 3.4 waits for the raft index that an old token names before it calls the token invalid: for ever, if its
+	 * data was lost. An answer that does not come after the handshake did makes the token suspect.
+	 */
+	if (s == MC_ERR_TIMEOUT && b->http.ctl_sent)
+		b->token[0] = '\0';
 	if (s == MC_OK && b->secret_now.id[0] == '\0' && !b->secret_bad)
 		s = create_secret(b);
 	if (s != MC_OK)
@@ -297,6 +305,27 @@ static void tell_usurper(struct mc_bridge *b)
 
 /* ---- the session ---- */
 
+/* The directory was away: let those whose lease ran out meanwhile come back before they are told to be gone. */
+static void hold_departures(struct mc_bridge *b)
+{
+	b->release_ns = INT64_MAX;
+	if (b->secret.id[0] == '\0')
+		return;
+	pthread_mutex_lock(&b->lock);
+	mc_etcd_table_hold(&b->table);
+	pthread_mutex_unlock(&b->lock);
+	b->release_ns = mc_now_ns() + b->config->etcd_lease + HOLD_EXTRA_NS;
+}
+
+static void release_departures(struct mc_bridge *b)
+{
+	b->release_ns = INT64_MAX;
+	pthread_mutex_lock(&b->lock);
+	mc_etcd_table_release(&b->table);
+	mc_etcd_signal(b);
+	pthread_mutex_unlock(&b->lock);
+}
+
 mc_status_t mc_etcd_session_begin(struct mc_bridge *b)
 {
 	mc_status_t s = b->token[0] == '\0' ? login(b) : MC_OK; /* the old token may still do */
@@ -305,6 +334,7 @@ mc_status_t mc_etcd_session_begin(struct mc_bridge *b)
 		s = agree_on_key(b);
 	if (s != MC_OK)
 		return s;
+	hold_departures(b);
 	meet_directory(b);
 	if (b->lease != 0)
 		s = keep_lease(b);
@@ -314,6 +344,13 @@ mc_status_t mc_etcd_session_begin(struct mc_bridge *b)
 		s = publish(b);
 	plan_keepalive(b);
 	return s;
+}
+
+int64_t mc_etcd_session_alarm(const struct mc_bridge *b)
+{
+	int64_t at = b->keep_ns < b->renew_ns ? b->keep_ns : b->renew_ns;
+
+	return at < b->release_ns ? at : b->release_ns;
 }
 
 bool mc_etcd_session_due(struct mc_bridge *b)
@@ -328,6 +365,8 @@ mc_status_t mc_etcd_session_step(struct mc_bridge *b)
 	const int64_t now = mc_now_ns();
 	mc_status_t s = mc_etcd_watch_state(b);
 
+	if (now >= b->release_ns)
+		release_departures(b);
 	if (s == MC_ERR_RANGE || (s == MC_OK && b->relist && now >= b->keep_ns)) {
 		mc_etcd_watch_stop(b);
 		b->listed = false;
@@ -345,8 +384,10 @@ mc_status_t mc_etcd_session_step(struct mc_bridge *b)
 	return s;
 }
 
-void mc_etcd_session_revoke(struct mc_bridge *b, int64_t limit_ns)
+void mc_etcd_session_revoke(struct mc_bridge *b)
 {
+	const struct mc_etcd_request r = {.path = "lease/revoke", .make = make_lease, .limit_ns = FAREWELL_NS};
+
 	if (b->lease != 0)
-		(void)mc_etcd_call(b, "lease/revoke", make_lease(b, NULL), limit_ns, NULL);
+		(void)mc_etcd_ask(b, &r); /* if it fails, the lease runs out */
 }

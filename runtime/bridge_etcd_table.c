@@ -10,6 +10,7 @@ void mc_etcd_table_init(struct mc_etcd_table *t)
 {
 	*t = (struct mc_etcd_table){.n = 0};
 	mc_list_init(&t->dirty);
+	mc_list_init(&t->parked);
 }
 
 static void peer_free(struct mc_etcd_peer *p)
@@ -70,7 +71,7 @@ static struct mc_etcd_peer *peer_new(struct mc_etcd_table *t, struct mc_etcd_pee
 static void set_dirty(struct mc_etcd_table *t, struct mc_etcd_peer *p)
 {
 	mc_list_del(&p->dirty);
-	mc_list_add_tail(&t->dirty, &p->dirty);
+	mc_list_add_tail(p->gone && t->hold ? &t->parked : &t->dirty, &p->dirty);
 }
 
 static void drop_record(struct mc_etcd_table *t, struct mc_etcd_peer *p)
@@ -86,9 +87,10 @@ static void set_gone(struct mc_etcd_table *t, struct mc_etcd_peer *p, uint64_t r
 {
 	drop_record(t, p);
 	p->mod_rev = rev;
-	if (!p->gone)
-		set_dirty(t, p);
+	if (p->gone)
+		return;
 	p->gone = true;
+	set_dirty(t, p);
 }
 
 /* Takes v->record. */
@@ -192,6 +194,20 @@ void mc_etcd_table_rewind(struct mc_etcd_table *t)
 	for (size_t i = 0; i < MC_ETCD_BUCKETS; i++)
 		for (struct mc_etcd_peer *p = t->bucket[i]; p != NULL; p = p->next)
 			p->mod_rev = 0;
+}
+
+void mc_etcd_table_hold(struct mc_etcd_table *t)
+{
+	t->hold = true;
+}
+
+void mc_etcd_table_release(struct mc_etcd_table *t)
+{
+	struct mc_list *l;
+
+	t->hold = false;
+	while ((l = mc_list_pop(&t->parked)) != NULL)
+		mc_list_add_tail(&t->dirty, l);
 }
 
 static void forget(struct mc_etcd_table *t, struct mc_etcd_peer *p)

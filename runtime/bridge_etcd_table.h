@@ -33,6 +33,8 @@ struct mc_etcd_table {
 	uint64_t pending; /* bytes */
 	struct mc_list dirty;
 	bool incomplete; /* something did not fit: list again later */
+	bool hold;       /* who goes is parked, not told */
+	struct mc_list parked;
 	struct mc_ratelimit skips;
 	void *held; /* what the last event points to */
 	struct mc_etcd_peer *held_peer;
@@ -49,6 +51,13 @@ void mc_etcd_table_list_begin(struct mc_etcd_table *t);
 void mc_etcd_table_list_end(struct mc_etcd_table *t, uint64_t revision);
 /* The directory's data was lost: revisions count anew. */
 void mc_etcd_table_rewind(struct mc_etcd_table *t);
+
+/*
+ * After the directory was away, leases may have run out of those who are well and come back at once: while hold is on,
+ * no DOWN is told. Release tells those that are still due.
+ */
+void mc_etcd_table_hold(struct mc_etcd_table *t);
+void mc_etcd_table_release(struct mc_etcd_table *t);
 
 /* The next UP or DOWN; what it points to lives until the next call. false: none. */
 bool mc_etcd_table_next(struct mc_etcd_table *t, struct mc_bridge_event *ev);

@@ -47,6 +47,10 @@ passed() { echo "$checks checks passed"; }
 slow=1 # sanitizers
 case ${TEST_WITH:-} in *address* | *thread*) slow=3 ;; esac
 
+# For a child: the ends of the pipes that are not its own, or others would never see the end of their input.
+declare -A fd pid
+close_pipes() { local f; for f in "${fd[@]}"; do eval "exec $f>&-"; done; }
+
 # ---- servers ----
 
 # An authority and a certificate for 127.0.0.1 by it; another authority; a client certificate without a CN.
@@ -75,10 +79,13 @@ start_etcd()
 	if [ "${tls:-yes}" = no ]; then scheme=http opts=; fi
 	url[i]=$scheme://127.0.0.1:${port[i]}
 	# shellcheck disable=SC2086 # a list of options
-	etcd --name m$i --data-dir data$i --listen-client-urls ${url[i]} --advertise-client-urls ${url[i]} $opts \
+	(
+		close_pipes
+		exec etcd --name m$i --data-dir data$i --listen-client-urls ${url[i]} --advertise-client-urls ${url[i]} $opts \
 		--listen-peer-urls http://127.0.0.1:${peer_port[i]} --initial-advertise-peer-urls http://127.0.0.1:${peer_port[i]} \
 		--initial-cluster "${cluster:-m$i=http://127.0.0.1:${peer_port[i]}}" --bcrypt-cost 4 --logger zap \
-		--log-outputs "$work/etcd$i.log" "$@" >>etcd$i.all 2>&1 </dev/null &
+		--log-outputs "$work/etcd$i.log" "$@" >>etcd$i.all 2>&1 </dev/null
+	) &
 	etcd_pid[i]=$!
 	pids="$pids $!"
 }
@@ -118,7 +125,6 @@ one_etcd()
 # ---- bridges ----
 
 # bridge NAME JOB ROLE RANK EPOCH: output in NAME.out, commands by tell
-declare -A fd pid
 bridge()
 {
 	local name=$1 f
@@ -126,7 +132,7 @@ bridge()
 	rm -f "$name.in"
 	mkfifo "$name.in"
 	(
-		for f in "${fd[@]}"; do eval "exec $f>&-"; done # or the others would never see the end of their input
+		close_pipes
 		exec "$side" ${side_opts:-} "$@" <"$name.in" >"$name.out" 2>"$name.err"
 	) &
 	pid[$name]=$!
