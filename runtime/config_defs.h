@@ -73,6 +73,26 @@
 	X(DUR, verbs_failover_timeout, "MC_VERBS_FAILOVER_TIMEOUT", "10s", "100ms..1h", "s",                           \
 	  "A peer to which no rail has worked for this time is lost")                                                  \
 	X(STR, host, "MC_HOST", "", "", "", "Name of this host as peers shall see it; empty: the system's")            \
+	X(STR, job, "MC_JOB", "", "", "",                                                                              \
+	  "Name of this job as other jobs find it through etcd; empty: the launcher's, which is another one each "     \
+	  "time")                                                                                                      \
+	X(STR, etcd, "MC_ETCD", "", "", "",                                                                            \
+	  "Endpoints of the etcd through which jobs find each other, http(s)://HOST:2379, comma separated; empty: "    \
+	  "none")                                                                                                      \
+	X(STR, etcd_prefix, "MC_ETCD_PREFIX", "mc/default", "", "",                                                    \
+	  "Name of the cluster: jobs under the same prefix of the same etcd find and trust each other")                \
+	X(STR, etcd_user, "MC_ETCD_USER", "", "", "", "User of etcd; the password comes from MC_ETCD_PASSWORD_FILE")   \
+	X(STR, etcd_password_file, "MC_ETCD_PASSWORD_FILE", "", "", "",                                                \
+	  "File whose first line is the password of MC_ETCD_USER; read again at each login")                           \
+	X(STR, etcd_ca, "MC_ETCD_CA", "", "", "",                                                                      \
+	  "File with the certificates (PEM) that may sign etcd's; empty: those of the system")                         \
+	X(STR, etcd_cert, "MC_ETCD_CERT", "", "", "", "Client certificate (PEM, without a CN) where etcd wants one")   \
+	X(STR, etcd_key, "MC_ETCD_KEY", "", "", "", "Private key (PEM) of MC_ETCD_CERT")                               \
+	X(DUR, etcd_lease, "MC_ETCD_LEASE", "10s", "2s..1h", "s",                                                      \
+	  "How long a rank that has died is still found by others; a third of it is the time between two signs of "    \
+	  "life")                                                                                                      \
+	X(STR, etcd_proxy, "MC_ETCD_PROXY", "", "", "",                                                                \
+	  "Proxy on the way to etcd; empty: none, whatever http_proxy and https_proxy say")                            \
 	X(STR, launcher, "MC_LAUNCHER", "", "", "",                                                                    \
 	  "Set by mcrun: local if it started every rank of the job on this host")                                      \
 	X(STR, numa_rank, "MC_NUMA_RANK", "", "", "",                                                                  \
