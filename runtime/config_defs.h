@@ -22,6 +22,8 @@
 	X(DUR, init_timeout, "MC_INIT_TIMEOUT", "60s", "1ms..1h", "s", "Longest wait for all ranks in mc_init()")      \
 	X(DUR, cancel_timeout, "MC_CANCEL_TIMEOUT", "10s", "1ms..1h", "s",                                             \
 	  "A peer that does not confirm a cancel within this time is declared lost")                                   \
+	X(DUR, join_timeout, "MC_JOIN_TIMEOUT", "10s", "1ms..1h", "s",                                                 \
+	  "A peer to which this rank introduces itself, and that does not answer within this time, is declared lost")  \
 	X(DUR, spin, "MC_SPIN", "20us", "0..1s", "us",                                                                 \
 	  "How long to poll after activity before sleeping; 0 sleeps at once")                                         \
 	X(SIZE, pack_size, "MC_PACK_SIZE", "512K", "4K..8M", "bytes",                                                  \
@@ -48,5 +50,9 @@
 	X(STR, host, "MC_HOST", "", "", "", "Name of this host as peers shall see it; empty: the system's")            \
 	X(STR, launcher, "MC_LAUNCHER", "", "", "",                                                                    \
 	  "Set by mcrun: local if it started every rank of the job on this host")                                      \
+	X(UINT, rejoin, "MC_REJOIN", "0", "0..4294967295", "",                                                         \
+	  "Set by mcrun: how many times this rank was started before; above 0 it joins the ranks that run already")    \
+	X(STR, job_name, "MC_JOB_NAME", "", "", "",                                                                    \
+	  "Name of this job as other jobs find it, e.g. prefill-a; empty: the launcher's id of the job")               \
 	X(SECRET, job_key, "MC_JOB_KEY", "", "", "",                                                                   \
 	  "Key of the job, 64 hex digits, under which ranks authenticate each other; mcrun draws it")
