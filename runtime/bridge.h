@@ -24,10 +24,13 @@ struct mc_bridge_cfg {
 };
 
 enum mc_bridge_kind {
-	MC_BRIDGE_KEY = 1, /* key[]: the cluster's key, under which ranks of different jobs authenticate each other */
-	MC_BRIDGE_UP,      /* a rank of another job is there, or there again with another epoch, or has a new record */
+	/* key[]: the cluster's key, under which ranks of different jobs authenticate each other; again if it is another */
+	MC_BRIDGE_KEY = 1,
+	/* A rank of another job is there, or there again with another epoch, or has a new record; it may come twice the
+	 * same. */
+	MC_BRIDGE_UP,
 	MC_BRIDGE_DOWN,    /* its record is gone (left, or its lease ran out) */
-	MC_BRIDGE_SYNCED,  /* MC_OK: every UP of what is there now has been given; else: the directory is away */
+	MC_BRIDGE_SYNCED,  /* status MC_OK: every UP of what is there now has been given; else: it is away (logged) */
 };
 
 struct mc_bridge_event { /* pointers are valid until the next call of next or close */
@@ -47,14 +50,16 @@ struct mc_bridge_ops {
 	const char *name;   /* "etcd" */
 	/*
 	 * MC_ERR_UNSUPPORTED: not asked for by the settings (not logged). MC_ERR_CONFIG: a setting is bad (logged).
-	 * A directory that is away is no error: it is tried again until close. The fd is readable when next has news.
+	 * A directory that is away is no error: it is tried again until close. event_fd_out is readable when next has
+	 * news.
 	 */
 	mc_status_t (*open)(const struct mc_bridge_cfg *cfg, struct mc_bridge **bridge_out, int *event_fd_out);
 	/* The own record, kept alive under a lease until close; again whenever it changes. info: JSON for people. */
 	mc_status_t (*publish)(struct mc_bridge *bridge, const void *record, uint32_t len, const char *info);
 	/* MC_OK: *ev is filled; MC_ERR_AGAIN: no news, event_fd is clear. */
 	mc_status_t (*next)(struct mc_bridge *bridge, struct mc_bridge_event *ev);
-	void (*close)(struct mc_bridge *bridge); /* takes the record away if the directory answers; ends within 3 s */
+	/* Takes the record away where the directory answers; ends within 3 s. */
+	void (*close)(struct mc_bridge *bridge);
 };
 
 extern const struct mc_bridge_ops *const mc_builtin_bridges[]; /* NULL-terminated, tried in order */

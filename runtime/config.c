@@ -327,6 +327,8 @@ static mc_status_t check_string(const struct setting_def *d, const char *text, c
 		max = MC_ROLE_MAX - 1;
 	else if (d->off == offsetof(struct mc_config, host))
 		max = MC_NAME_MAX - 1;
+	else if (d->off == offsetof(struct mc_config, job))
+		max = 127; /* MC_BRIDGE_JOB_MAX, with a NUL */
 	if (len > max)
 		return mc_config_fault(e, "%s%s: has %zu bytes, at most %zu are possible", where, d->name, len, max);
 	for (size_t i = 0; i < len; i++)

@@ -48,11 +48,29 @@
 	X(ENUM, ucx_rma, "MC_UCX_RMA", "auto", "auto|yes|no", "",                                                      \
 	  "One-sided transfers of UCX: auto where RDMA devices carry them; yes also over shared memory")               \
 	X(STR, host, "MC_HOST", "", "", "", "Name of this host as peers shall see it; empty: the system's")            \
+	X(STR, job, "MC_JOB", "", "", "",                                                                              \
+	  "Name of this job as other jobs find it through etcd; empty: the launcher's, which is another one each "     \
+	  "time")                                                                                                      \
+	X(STR, etcd, "MC_ETCD", "", "", "",                                                                            \
+	  "Endpoints of the etcd through which jobs find each other, http(s)://HOST:2379, comma separated; empty: "    \
+	  "none")                                                                                                      \
+	X(STR, etcd_prefix, "MC_ETCD_PREFIX", "mc/default", "", "",                                                    \
+	  "Name of the cluster: jobs under the same prefix of the same etcd find and trust each other")                \
+	X(STR, etcd_user, "MC_ETCD_USER", "", "", "", "User of etcd; the password comes from MC_ETCD_PASSWORD_FILE")   \
+	X(STR, etcd_password_file, "MC_ETCD_PASSWORD_FILE", "", "", "",                                                \
+	  "File whose first line is the password of MC_ETCD_USER; read again at each login")                           \
+	X(STR, etcd_ca, "MC_ETCD_CA", "", "", "",                                                                      \
+	  "File with the certificates (PEM) that may sign etcd's; empty: those of the system")                         \
+	X(STR, etcd_cert, "MC_ETCD_CERT", "", "", "", "Client certificate (PEM, without a CN) where etcd wants one")   \
+	X(STR, etcd_key, "MC_ETCD_KEY", "", "", "", "Private key (PEM) of MC_ETCD_CERT")                               \
+	X(DUR, etcd_lease, "MC_ETCD_LEASE", "10s", "2s..1h", "s",                                                      \
+	  "How long a rank that has died is still found by others; a third of it is the time between two signs of "    \
+	  "life")                                                                                                      \
+	X(STR, etcd_proxy, "MC_ETCD_PROXY", "", "", "",                                                                \
+	  "Proxy on the way to etcd; empty: none, whatever http_proxy and https_proxy say")                            \
 	X(STR, launcher, "MC_LAUNCHER", "", "", "",                                                                    \
 	  "Set by mcrun: local if it started every rank of the job on this host")                                      \
 	X(UINT, rejoin, "MC_REJOIN", "0", "0..4294967295", "",                                                         \
 	  "Set by mcrun: how many times this rank was started before; above 0 it joins the ranks that run already")    \
-	X(STR, job_name, "MC_JOB_NAME", "", "", "",                                                                    \
-	  "Name of this job as other jobs find it, e.g. prefill-a; empty: the launcher's id of the job")               \
 	X(SECRET, job_key, "MC_JOB_KEY", "", "", "",                                                                   \
 	  "Key of the job, 64 hex digits, under which ranks authenticate each other; mcrun draws it")

@@ -234,7 +234,7 @@ static mc_status_t bring_up(struct mc_ctx *ctx, const struct mc_params *p)
 	ctx->epoch = mc_random_u64();
 	ctx->born = clock_ns();
 	snprintf(ctx->job_name, sizeof(ctx->job_name), "%s",
-		 ctx->cfg.job_name[0] != '\0' ? ctx->cfg.job_name : ctx->boot_info.job);
+		 ctx->cfg.job[0] != '\0' ? ctx->cfg.job : ctx->boot_info.job);
 	s = open_backends(ctx, p);
 	if (s != MC_OK)
 		return s;

@@ -5,7 +5,7 @@
 #
 # An #include may only point down (docs/ARCHITECTURE.md):
 #   5 programs launcher perf examples   4 assembly ctx builtin   3 collectives coll* kv*   2 engine: the rest of runtime
-#   1 plug-ins ucx-backend verbs-backend topology loop shm boot_*   contracts backend.h boot.h hub.h topo.h   0 base
+#   1 plug-ins ucx-backend verbs-backend topology loop shm boot_* bridge_*   contracts backend.h boot.h bridge.h hub.h topo.h   0 base
 set -u
 here=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -19,12 +19,13 @@ function layer(path,    base)
 	sub(/.*\//, "", base)
 	if (path ~ /^(launcher|perf|examples)\//) return "program"
 	if (base ~ /^(mc|util|log|status|config[a-z_]*|wire)\.[ch]$/) return "base"
-	if (base ~ /^(backend|boot|hub|topo)\.h$/) return "contract"
+	if (base ~ /^(backend|boot|bridge|hub|topo)\.h$/) return "contract"
 	if (path ~ /^ucx-backend\//) return "plug-in ucx"
 	if (path ~ /^verbs-backend\//) return "plug-in verbs"
 	if (path ~ /^topology\//) return "plug-in topo"
 	if (base ~ /^(loop|shm)[a-z_]*\.[ch]$/) { sub(/[_.].*/, "", base); return "plug-in " base }
 	if (base ~ /^boot_[a-z]+[a-z_]*\.[ch]$/) { sub(/^boot_/, "", base); sub(/[_.].*/, "", base); return "plug-in boot_" base }
+	if (base ~ /^bridge_[a-z]+[a-z_]*\.[ch]$/) { sub(/^bridge_/, "", base); sub(/[_.].*/, "", base); return "plug-in bridge_" base }
 	if (base ~ /^(ctx|builtin)\.c$/) return "assembly"
 	if (base ~ /^(coll|kv)[a-z0-9_]*\.[ch]$/) return "collective"
 	return "engine"
@@ -76,15 +77,15 @@ FNR == 1 { from = layer(FILENAME); dir = FILENAME; sub(/\/[^\/]*$/, "", dir) }
 	library("hwloc", "^topology/", "topology/")
 	library("pmix", "^(runtime/boot_pmix|launcher/)", "runtime/boot_pmix*.c and launcher/")
 	library("sodium", "^(runtime/wire|launcher/)", "runtime/wire*.c and launcher/")
-	library("json", "^(runtime/config|launcher/|perf/)", "runtime/config*.c, launcher/ and perf/")
-	library("curl", "^launcher/", "launcher/")
+	library("json", "^(runtime/config|runtime/bridge_etcd|launcher/|perf/)", "runtime/config*.c, runtime/bridge_etcd*.c, launcher/ and perf/")
+	library("curl", "^(runtime/bridge_etcd|launcher/)", "runtime/bridge_etcd*.c and launcher/")
 	library("mpi", "^perf/", "perf/")
 }
 /(^|[^a-z_])(secure_)?getenv[ \t]*\(/ {
 	if (FILENAME !~ /^(launcher|perf|examples|runtime\/config)/) bad("the environment is read only by runtime/config*.c")
 }
 # Only builtin.c names a plug-in; the plug-in itself defines what builtin.c names.
-/mc_(be|boot)_(ucx|shm|loop|verbs|pmix|hub|local|single)[^a-z_]|mc_(ucx|shm|loop|verbs|pmix|local)_(be_|boot_|backend_)?ops/ {
+/mc_(be|boot|bridge)_(ucx|shm|loop|verbs|pmix|hub|local|single|etcd)[^a-z_]|mc_(ucx|shm|loop|verbs|pmix|local)_(be_|boot_|backend_)?ops/ {
 	if (from !~ /^plug-in/ && FILENAME !~ /runtime\/builtin\.c$/) bad("only builtin.c names a plug-in: " $0)
 }
 END { exit found }
@@ -127,6 +128,11 @@ self_test()
 		runtime/peer.c|#include "loop.h"
 		runtime/loop.c|#include "internal.h"
 		runtime/backend.h|#include "internal.h"
+		runtime/bridge_etcd.c|#include "internal.h"
+		runtime/bridge.h|#include "internal.h"
+		runtime/peer.c|#include <curl/curl.h>
+		runtime/ctx.c|#include "bridge_etcd.h"
+		runtime/peer.c|extern const struct mc_bridge_ops mc_bridge_etcd;
 		runtime/coll_planted.c|#include "backend.h"
 		ucx-backend/planted.c|#include "internal.h"
 		ucx-backend/planted.c|#include "loop.h"
