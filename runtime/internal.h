@@ -19,7 +19,14 @@
 #include "util.h"
 #include "wire.h"
 
-enum { MC_BE_MAX = 4, MC_BLOB_MAX = 4096, MC_FAULTS_KEPT = 256, MC_EVENTS = 64, MC_SCRATCH = 1024 };
+enum {
+	MC_BE_MAX = 4,
+	MC_BLOB_MAX = 4096,
+	MC_RECORD_MAX = 65536,
+	MC_FAULTS_KEPT = 256,
+	MC_EVENTS = 64,
+	MC_SCRATCH = 1024
+};
 
 /* What travels between engines; bodies: docs/WIRE.md. Numbers are wire format. */
 enum mc_msg_kind {
@@ -41,7 +48,9 @@ enum mc_msg_kind {
 	MC_MSG_REGION_ASK = 16,
 	MC_MSG_REGION_TELL = 17,
 	MC_MSG_REGION_GONE = 18,
-	MC_MSG_COLL_BOARD = 21, /* 19 and 20: joining */
+	MC_MSG_JOIN = 19,
+	MC_MSG_WELCOME = 20,
+	MC_MSG_COLL_BOARD = 21,
 	MC_MSG_KINDS = 22,
 };
 
@@ -83,7 +92,11 @@ struct mc_peer {
 	struct mc_list all;         /* ctx->peers */
 	uint32_t id;                /* peer number in the interface: of this job, its rank */
 	uint32_t rank;              /* in its own job */
-	uint64_t epoch;             /* constant */
+	uint64_t epoch;             /* constant, and the record's other fields */
+	uint64_t job;               /* number of its job, as frames name it */
+	char *job_name;             /* NULL: this job's */
+	uint32_t again;             /* how many times its rank had been started before */
+	uint64_t born;              /* its clock at start, ns */
 	char role[MC_ROLE_MAX], host[MC_NAME_MAX];
 	uint64_t host_id;
 	int32_t pid;
@@ -101,6 +114,8 @@ struct mc_peer {
 	mc_status_t why;            /* when down */
 	bool left;                  /* it said goodbye */
 	bool bye_sent;              /* we did, and it has not answered */
+	bool introduce;             /* it may not know this process: JOIN comes before all else */
+	int64_t answer_ns;          /* by when it must have answered that; INT64_MAX: nothing is due */
 	struct mc_be_slot *link;    /* chosen backend; NULL before */
 	struct mc_be_ep *ep;
 	char link_text[MC_NAME_MAX];
@@ -317,6 +332,7 @@ struct mc_group {
 	struct mc_list node;        /* ctx->groups */
 	bool builtin;
 	uint64_t sig;               /* hash of the member list: the group's name on the wire */
+	uint32_t gen;               /* of ctx->member_gen */
 	uint32_t n, self;           /* self: own rank or MC_NO_RANK */
 	struct mc_peer **peer;      /* [n] incarnations */
 };
@@ -336,7 +352,8 @@ struct mc_ctx {
 	struct mc_boot *boot;
 	struct mc_boot_info boot_info;
 	uint32_t rank, size;        /* constant */
-	uint64_t job, epoch, host_id;
+	uint64_t job, epoch, host_id, born;
+	char job_name[MC_JOB_MAX];
 	char role[MC_ROLE_MAX], host[MC_NAME_MAX];
 	struct mc_mac_key key;
 	bool manual;
@@ -353,6 +370,7 @@ struct mc_ctx {
 	uint32_t fallback_n;             /* peers that are not reached by the way hoped for */
 	_Atomic(struct mc_peer *) *peer; /* [size] the ranks of this job as they are now; read without the lock, too */
 	struct mc_peer *self;            /* constant */
+	_Atomic(uint32_t) member_gen;    /* grows when a rank of this job is replaced */
 	struct mc_list peers; /* every incarnation that was ever known: they stay where they are until the end */
 	struct mc_group *world, *node;
 	struct mc_list groups;
@@ -377,6 +395,7 @@ struct mc_ctx {
 	_Atomic(bool) armed;        /* the program armed mc_progress_fd() itself */
 	_Atomic(bool) kicked;       /* wake_fd was written */
 	int64_t timer_ns;           /* earliest deadline of a request; INT64_MAX: none */
+	int64_t join_timer_ns;      /* earliest answer to a JOIN that is due, or before; INT64_MAX: none */
 	int64_t sleep_until_ns;     /* the progress thread's own alarm, while it is asleep */
 	int64_t boot_check_ns;
 	_Atomic(uint32_t) ticks;    /* polls, to look at the clock now and then */
@@ -410,6 +429,7 @@ struct mc_ctx {
 	_Atomic(uint32_t) peer_seq; /* futex word: a peer changed state, a reply came */
 	struct mc_list faults;
 	uint32_t fault_n;
+	struct mc_ratelimit noise; /* log lines about strangers */
 
 	struct mc_colls *colls;     /* coll.h */
 	uint32_t coll_msg_n;        /* messages of collectives that have not started here */
@@ -448,10 +468,11 @@ mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg
 			  int64_t deadline_ns);
 
 /* peer.c */
-mc_status_t mc_peers_load(struct mc_ctx *ctx);      /* read all published records */
+mc_status_t mc_peers_load(struct mc_ctx *ctx, const void *own, uint32_t own_len); /* read all published records */
+struct mc_peer *mc_peer_new(struct mc_ctx *ctx);                                  /* in no table yet */
+void mc_peer_enter(struct mc_peer *p, uint32_t id);                               /* is that peer from now on */
+void mc_peer_free(struct mc_peer *p); /* one that was not entered, or at the end */
 void mc_peers_free(struct mc_ctx *ctx);
-mc_status_t mc_record_make(struct mc_ctx *ctx, void *buf, uint32_t room, uint32_t *len_out);
-mc_status_t mc_record_parse(struct mc_ctx *ctx, struct mc_peer *p, const void *buf, uint32_t len);
 mc_status_t mc_peer_start(struct mc_peer *p);       /* idle -> connecting; MC_OK also when further on */
 void mc_peer_fail(struct mc_peer *p, mc_status_t why, const char *fmt, ...) MC_PRINTF(3, 4); /* logs, reports, marks */
 void mc_peer_leave(struct mc_peer *p);              /* it said goodbye */
@@ -462,6 +483,30 @@ static inline struct mc_peer *mc_peer_of_node(struct mc_list *node)
 	return mc_container_of(node, struct mc_peer, all);
 }
 void mc_fault_add(struct mc_ctx *ctx, uint32_t peer, mc_status_t s, const char *text);
+
+/* record.c */
+mc_status_t mc_record_make(struct mc_ctx *ctx, const struct mc_mac_key *key, void *buf, uint32_t room,
+			   uint32_t *len_out);
+/* Fills in a new peer, which owns a copy of the record, also after an error. MC_ERR_AUTH, MC_ERR_PROTO, MC_ERR_NOMEM.
+ */
+mc_status_t mc_record_parse(struct mc_ctx *ctx, const struct mc_mac_key *key, struct mc_peer *p, const void *buf,
+			    uint32_t len);
+
+/* join.c */
+void mc_join_all(struct mc_ctx *ctx); /* after init: a rank that was started again introduces itself */
+void mc_join_send(struct mc_peer *p);
+void mc_join_timers(struct mc_ctx *ctx, int64_t now);
+/*
+ * n, new and in no table, is what a record says of the peer old. sure: it is the latest, whatever the clocks say. Takes
+ * n. Returns who that peer is from now on: n or old; NULL: n was an earlier incarnation.
+ */
+struct mc_peer *mc_peer_meet(struct mc_peer *n, struct mc_peer *old, bool sure);
+void mc_on_join(struct mc_ctx *ctx, const struct mc_frame *f, struct mc_rd *r);
+void mc_on_welcome(struct mc_peer *p, struct mc_rd *r);
+static inline const struct mc_mac_key *mc_key_of(const struct mc_peer *p)
+{
+	return &p->ctx->key;
+}
 
 /* link.c */
 bool mc_link_ready(const struct mc_peer *p); /* messages and posts may be handed to it */

@@ -66,6 +66,7 @@ typedef enum { MC_STATUS_MAP(MC_STATUS_ENUM) } mc_status_t;
 #define MC_ROLE_MAX  32   /* bytes of a role name with its NUL */
 #define MC_NAME_MAX  64   /* bytes of a published memory name, host name or device name with its NUL */
 #define MC_NOTE_MAX  65536 /* bytes of a note's payload at most */
+#define MC_JOB_MAX    128   /* bytes of a job's name with its NUL */
 #define MC_REASON_MAX 192   /* bytes of a sentence that gives a reason, with its NUL */
 
 struct mc_ctx;     /* a process's membership in one job */
@@ -213,9 +214,22 @@ MC_API int mc_progress_fd(struct mc_ctx *ctx);
  */
 MC_API MC_CHECK mc_status_t mc_progress_arm(struct mc_ctx *ctx, int64_t *sleep_ns);
 
+/*
+ * A rank that was started again (mcrun --on-failure restart) is the same peer, but another process with another epoch.
+ * What belonged to the one before is lost with it: its requests end MC_ERR_PEER_DOWN; descriptors of its regions, and
+ * reshards over its pools, give MC_ERR_STALE or MC_ERR_PEER_DOWN; a counter of that peer counts no more and its waiters
+ * get MC_ERR_PEER_DOWN, so close it and open it again (a counter of MC_ANY_PEER counts all processes: requests that are
+ * repeated are best given new tags). mc_fault_next() tells first of the loss and then, with MC_OK, of the return; from
+ * then on new lookups, transfers and connections reach the new process.
+ * A group is a list of processes: with a member that was replaced its collectives end MC_ERR_PEER_DOWN. Make it again
+ * (mc_group_world() and mc_group_node() do that by themselves): its collectives are counted from 0. A member that makes
+ * it before it knows of the new process gets MC_ERR_PEER_DOWN or, with the others, MC_ERR_TIMEOUT; never another's
+ * data.
+ */
+
 /* ---- groups ------------------------------------------------------------------------------------------------------ */
 
-MC_API struct mc_group *mc_group_world(struct mc_ctx *ctx); /**< all ranks in order; borrowed */
+MC_API struct mc_group *mc_group_world(struct mc_ctx *ctx); /**< all ranks, as they are now, in order; borrowed */
 MC_API struct mc_group *mc_group_node(struct mc_ctx *ctx);  /**< the ranks on this host in order; borrowed */
 /** Ranks with that role in order; MC_ERR_NOENT: nobody has it. Free with mc_group_free(). */
 MC_API MC_CHECK mc_status_t mc_group_role(struct mc_ctx *ctx, const char *role, struct mc_group **group_out);
@@ -474,6 +488,7 @@ struct mc_note {
 	uint32_t len;
 	uint64_t tag;
 	const void *data; /* [len], aligned to 16 bytes */
+	uint64_t epoch;   /* of the process that sent it, as in mc_peer_info: tells a peer from the one it was before */
 };
 
 /**
@@ -493,14 +508,14 @@ MC_API void mc_note_free(struct mc_note *note);
 
 /* ---- faults ------------------------------------------------------------------------------------------------------ */
 
-/** Something was lost that no request of the caller may show, e.g. a peer. */
+/** Something was lost that no request of the caller may show, e.g. a peer; or a peer is back. */
 struct mc_fault {
 	uint32_t size;
 	uint32_t peer;      /* MC_NO_RANK: not about one peer */
-	mc_status_t status;
+	mc_status_t status; /* MC_OK: a new process has taken the place of that peer, and can be used */
 	char text[160];
 };
-/** Oldest fault not yet taken. Return: MC_OK; MC_ERR_AGAIN: none. A peer's loss is reported once. */
+/** Oldest fault not yet taken. Return: MC_OK; MC_ERR_AGAIN: none. A peer's loss, or return, is reported once. */
 MC_API MC_CHECK mc_status_t mc_fault_next(struct mc_ctx *ctx, struct mc_fault *out);
 
 /* ---- collectives ------------------------------------------------------------------------------------------------ */

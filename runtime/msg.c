@@ -276,6 +276,7 @@ static const struct {
 	[MC_MSG_REGION_ASK] = {mc_on_region_ask, NULL},
 	[MC_MSG_REGION_TELL] = {mc_on_region_tell, NULL},
 	[MC_MSG_REGION_GONE] = {mc_on_region_gone, NULL},
+	[MC_MSG_WELCOME] = {mc_on_welcome, NULL},
 	[MC_MSG_COLL_BOARD] = {mc_on_coll_board, NULL},
 };
 
@@ -311,13 +312,17 @@ void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg
 			 mc_status_text(s), hint);
 		return;
 	}
+	struct mc_rd r;
+	mc_rd_init(&r, body, f.body_len);
+	if (f.kind == MC_MSG_JOIN) {
+		mc_on_join(ctx, &f, &r);
+		return;
+	}
 	struct mc_peer *p = sender_of(ctx, &f);
 	if (p == NULL)
 		return;
 	p->rx_msgs++;
 	p->rx_bytes += f.data_len;
-	struct mc_rd r;
-	mc_rd_init(&r, body, f.body_len);
 	bool bad = f.kind >= MC_MSG_KINDS;
 	if (!bad && handler[f.kind].plain != NULL && f.data_len == 0)
 		handler[f.kind].plain(p, &r);

@@ -140,6 +140,8 @@ uint32_t mc_progress_locked(struct mc_ctx *ctx, uint32_t rounds)
 		mc_req_timers(ctx, now);
 	if (now >= ctx->coll_timer_ns)
 		mc_colls_timers(ctx, now);
+	if (now >= ctx->join_timer_ns)
+		mc_join_timers(ctx, now);
 	if (ctx->boot_info.event_fd >= 0 && now >= ctx->boot_check_ns) {
 		ctx->boot_check_ns = now + BOOT_CHECK_NS;
 		check_boot(ctx);
@@ -165,7 +167,8 @@ static mc_status_t arm_all(struct mc_ctx *ctx)
 
 static int64_t first_timer(const struct mc_ctx *ctx)
 {
-	return ctx->timer_ns < ctx->coll_timer_ns ? ctx->timer_ns : ctx->coll_timer_ns;
+	int64_t first = ctx->timer_ns < ctx->coll_timer_ns ? ctx->timer_ns : ctx->coll_timer_ns;
+	return ctx->join_timer_ns < first ? ctx->join_timer_ns : first;
 }
 
 static int64_t sleep_ns(const struct mc_ctx *ctx)
@@ -227,7 +230,7 @@ static bool watched(const struct mc_ctx *ctx)
 static bool overslept(const struct mc_ctx *ctx)
 {
 	int64_t alarm = ctx->caller_asleep ? ctx->caller_alarm_ns : ctx->sleep_until_ns;
-	return ctx->timer_ns < alarm || ctx->coll_timer_ns < alarm;
+	return first_timer(ctx) < alarm;
 }
 
 bool mc_progress_overslept(const struct mc_ctx *ctx)
