@@ -134,14 +134,14 @@ static void slurm_command(const struct mc_carrier_cfg *c, struct mc_strv *argv, 
 	mc_strv_add(argv, "--export=ALL");
 	mc_strv_add(argv, "--overlap");
 	add_format(argv, mc_xformat("--nodes=%u", c->hosts->n));
-	add_format(argv, mc_xformat("--nodelist=%s", nodes));
 	add_format(argv, mc_xformat("--ntasks=%u", c->agents ? c->hosts->n : c->job->rank_n));
 	if (c->agents) {
+		add_format(argv, mc_xformat("--nodelist=%s", nodes));
 		mc_strv_add(argv, "--ntasks-per-node=1");
 		mc_strv_add(argv, "--cpu-bind=none");
 		mc_strv_add(argv, "--no-kill");
 		mc_strv_add(argv, "--kill-on-bad-exit=0");
-	} else {
+	} else { /* the file is the list of nodes, a line per task; srun takes only one list */
 		mc_strv_add(argv, "--distribution=arbitrary");
 		mc_strv_set(env, "SLURM_HOSTFILE", c->host_file);
 	}

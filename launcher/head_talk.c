@@ -36,6 +36,15 @@ static bool same_version(const struct mc_talk *t)
 	return t->code == MC_TALK_VERSION && t->data_n == strlen(own) && memcmp(t->data, own, t->data_n) == 0;
 }
 
+/* Is there anything for it to do? Ranks that had not started when the job was ended never do. */
+static bool has_ranks(struct mc_head *h, const struct member *m)
+{
+	for (uint32_t r = 0; r < h->e->job->rank_n; r++)
+		if (!h->ended[r] && mc_head_member_of(h, r) == m)
+			return true;
+	return false;
+}
+
 /* A guest that has the key says which agent it is. */
 static bool on_hello(struct conn *c, const struct mc_talk *t)
 {
@@ -60,7 +69,7 @@ static bool on_hello(struct conn *c, const struct mc_talk *t)
 			      mc_version());
 		return false;
 	}
-	if (h->clearing) { /* too late: the job is ending */
+	if (h->clearing || !has_ranks(h, m)) { /* too late */
 		m->empty = true;
 		mc_head_tell(m, &bye);
 		return true;
