@@ -2,6 +2,7 @@
 #include "agent.h"
 #include "agent_priv.h"
 #include "jobenv.h"
+#include "place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -325,6 +326,33 @@ static int open_loop(struct agent *a)
 	return 0;
 }
 
+/* Cores and NUMA nodes are dealt out among the ranks of this host. */
+static int open_places(struct agent *a, struct mc_err *err)
+{
+	const struct mc_spec *s = &a->spec;
+	struct mc_job_role *part = mc_xalloc(s->job.role_n, sizeof(*part));
+	struct mc_job job = s->job;
+	int rc = -1;
+
+	a->here = mc_xalloc(s->job.rank_n, sizeof(*a->here));
+	memcpy(part, s->job.role, s->job.role_n * sizeof(*part));
+	for (size_t i = 0; i < s->job.role_n; i++)
+		part[i].n = 0;
+	job.role = part;
+	job.rank_n = 0;
+	for (uint32_t r = 0; r < s->job.rank_n; r++) {
+		if (s->hosts.of_rank[r] != s->self)
+			continue;
+		part[mc_job_place(&s->job, r).role].n++;
+		a->here[r] = job.rank_n++;
+	}
+	if (mc_place_check_xml(&job, s->env, err) == 0 && mc_bind_open(&a->bind, job.bind, "/sys", err) == 0)
+		rc = mc_place_open(&a->bind, &job, s->env, err);
+	a->bind.here = a->here;
+	free(part);
+	return rc;
+}
+
 static int start(struct agent *a, struct mc_err *err)
 {
 	const struct mc_spec *s = &a->spec;
@@ -334,7 +362,7 @@ static int start(struct agent *a, struct mc_err *err)
 	if (chdir(s->cwd) != 0) /* as engines do: where the head's directory is not, the ranks start in ours */
 		mc_output_say(a->output, "cannot change to %s: %s; the ranks start in another directory", s->cwd,
 			      strerror(errno));
-	if (mc_bind_open(&a->bind, s->job.bind, "/sys", err) != 0)
+	if (open_places(a, err) != 0)
 		return -1;
 	if (s->job.rdma_limit_n > 0) {
 		if (mc_rdmacg_create("", s->job.rdma_limit, s->job.rdma_limit_n, &a->cgroup, err) != 0)
@@ -467,6 +495,7 @@ int mc_agent(char *title, size_t title_len)
 	mc_link_free(a.link);
 	mc_strv_free(&a.wired);
 	mc_bind_close(&a.bind);
+	free(a.here);
 	mc_spec_free(&a.spec);
 	free(a.in_buf);
 	return code;

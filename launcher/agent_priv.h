@@ -13,6 +13,7 @@ struct agent {
 	struct mc_link *link;
 	struct mc_spec spec;
 	struct mc_bind bind;
+	uint32_t *here; /* [job.rank_n] for bind */
 	struct mc_strv wired; /* what the carrier has put into our environment for the rank */
 	struct mc_rdmacg_job cgroup;
 	bool has_cgroup;

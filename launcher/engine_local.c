@@ -67,15 +67,16 @@ static int start_rank(struct mc_engine *e, uint32_t rank, uint32_t deaths, struc
 {
 	struct mc_strv add = {0};
 	int fds[3] = {rank == 0 && deaths == 0 ? e->cfg.stdin_fd : -1, -1, -1};
-	char share[32];
+	char share[32], number[16];
 	int rc = 0;
 
 	if (e->cfg.wired != NULL)
 		mc_strv_copy(&add, e->cfg.wired);
 	else
 		rc = mc_server_rank_env(e->server, rank, deaths > 0, &add, err);
+	(void)snprintf(number, sizeof(number), "%u", deaths);
 	if (deaths > 0)
-		mc_strv_set(&add, "MC_REJOIN", "1");
+		mc_strv_set(&add, "MC_REJOIN", number);
 	if (rc == 0 && mc_bind_share(e->cfg.bind, rank, share, sizeof(share)))
 		mc_strv_set(&add, "MC_NUMA_RANK", share);
 	if (rc == 0)

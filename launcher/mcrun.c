@@ -202,6 +202,13 @@ static const char *temp_base(void)
 	return t != NULL && *t != '\0' ? t : "/tmp";
 }
 
+static int open_places(const struct mc_job *job, struct mc_bind *bind, struct mc_strv *env, struct mc_err *err)
+{
+	if (mc_place_check_xml(job, env, err) != 0 || mc_bind_open(bind, job->bind, "/sys", err) != 0)
+		return -1;
+	return mc_place_open(bind, job, env, err);
+}
+
 /* Everything that can be known to be wrong before anything starts. */
 static int prepare(struct mc_run_cfg *c, struct mc_bind *bind, struct mc_hosts *hosts, struct mc_strv **env,
 		   struct mc_err *err)
@@ -214,8 +221,7 @@ static int prepare(struct mc_run_cfg *c, struct mc_bind *bind, struct mc_hosts *
 	c->hosts = hosts->n > 0 ? hosts : NULL;
 	if (check_temp_base(c->tmp_base, err) != 0 || check_output_dir(job, err) != 0 ||
 	    mc_env_build(job, c->engine->name, c->hosts != NULL && !mc_engine_agents(job), environ, env, err) != 0 ||
-	    mc_env_check(job, *env, err) != 0 || mc_place_check_xml(job, *env, err) != 0 ||
-	    mc_bind_open(bind, job->bind, "/sys", err) != 0 || mc_place_open(bind, job, *env, err) != 0)
+	    mc_env_check(job, *env, err) != 0 || (c->hosts == NULL && open_places(job, bind, *env, err) != 0))
 		return -1;
 	c->bind = bind;
 	c->role_env = *env;

@@ -184,7 +184,7 @@ static bool munge_answers(void)
 }
 
 /* libpmix reads its settings from the environment; the ranks' environment was made before and has none of these. */
-static void set_own_environment(const char *tmpdir)
+static void set_own_environment(const char *tmpdir, bool restart)
 {
 	/*
 	 * The server needs no topology of the machine. Finding it, and loading hwloc's plug-ins with the graphics
@@ -192,6 +192,9 @@ static void set_own_environment(const char *tmpdir)
 	 */
 	(void)setenv("HWLOC_COMPONENTS", "no_os,stop", 1);
 	(void)setenv("HWLOC_PLUGINS_PATH", tmpdir, 1);
+	/* files that clients map are not made anew for a second process of a rank; what the server keeps itself is */
+	if (restart)
+		(void)setenv("PMIX_MCA_gds", "hash", 0);
 	if (munge_answers())
 		(void)setenv("PMIX_MCA_psec", "munge", 0);
 }
@@ -235,7 +238,7 @@ int mc_server_start(const struct mc_server_cfg *cfg, struct mc_server **server_o
 	module.direct_modex =
 		s->net != NULL ? on_modex : NULL; /* where everybody is here the library knows all there is */
 	the_server = s;
-	set_own_environment(cfg->tmpdir);
+	set_own_environment(cfg->tmpdir, cfg->job->fail == MC_FAIL_RESTART);
 	pmix_status_t rc = init_library(cfg);
 	if (rc != PMIX_SUCCESS)
 		return mc_err_set(err, "the PMIx server does not start: %s (%d); is libpmix complete and %s writable?",
