@@ -88,7 +88,7 @@ static int start_helpers(struct mc_engine *e, struct mc_err *err)
 	say_phase(e, "PMIx server ready");
 	e->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (e->epoll < 0 || watch(e, mc_guard_fd(e->guard)) != 0 || watch(e, mc_server_fd(e->server)) != 0)
-		return mc_err_set(err, "cannot wait for events: %s", strerror(errno));
+		return mc_err_set(err, "cannot wait for events: %s%s", strerror(errno), mc_err_hint(errno));
 	return 0;
 }
 

@@ -232,7 +232,7 @@ static int open_stream(struct mc_output *o, uint32_t rank, struct mc_sink *to, i
 
 	if (pipe2(fd, O_CLOEXEC) != 0)
 		return mc_err_set(err, "cannot make a pipe for rank %u: %s%s", rank, strerror(errno),
-				  errno == EMFILE ? " (raise ulimit -Hn) [open-files, see mcinfo doctor]" : "");
+				  mc_err_hint(errno));
 	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
 	struct stream *s = mc_xalloc(1, sizeof(*s));
 	s->src = (struct mc_source){.fd = fd[0], .ready = on_readable};

@@ -53,6 +53,7 @@ struct run {
 	uint32_t fault_n;
 	int64_t timeout_at, kill_at, give_up_at; /* 0: not set */
 	bool killed, settle_sent, clear_sent, empty, lost, drop_output;
+	uint64_t oom_kills; /* of the host, when the job began */
 	char engine_text[200];
 };
 
@@ -72,5 +73,6 @@ int mc_judge_exit_code(const struct run *r);
 void mc_report_fault(struct run *r, uint32_t rank); /* at once, when the others go on */
 void mc_report_end(struct run *r);
 void mc_report_phase(struct run *r, const char *what);
+uint64_t mc_report_oom_kills(void);
 
 #endif
