@@ -104,7 +104,7 @@ static int start_helpers(struct mc_engine *e, struct mc_err *err)
 	raise_file_limit(c->job->rank_n);
 	e->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (e->epoll < 0 || watch(e, mc_guard_fd(e->guard)) != 0)
-		return mc_err_set(err, "cannot wait for events: %s", strerror(errno));
+		return mc_err_set(err, "cannot wait for events: %s%s", strerror(errno), mc_err_hint(errno));
 	if (c->wired != NULL)
 		return 0;
 	struct mc_server_cfg s = {c->job, c->nspace != NULL ? c->nspace : name, c->host, e->tmpdir, c->hosts, c->self};
@@ -112,7 +112,7 @@ static int start_helpers(struct mc_engine *e, struct mc_err *err)
 		return -1;
 	say_phase(e, "PMIx server ready");
 	if (watch(e, mc_server_fd(e->server)) != 0)
-		return mc_err_set(err, "cannot wait for events: %s", strerror(errno));
+		return mc_err_set(err, "cannot wait for events: %s%s", strerror(errno), mc_err_hint(errno));
 	return 0;
 }
 

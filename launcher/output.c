@@ -281,7 +281,7 @@ static int open_stream(struct mc_output *o, uint32_t rank, unsigned which, int *
 
 	if (pipe2(fd, O_CLOEXEC) != 0)
 		return mc_err_set(err, "cannot make a pipe for rank %u: %s%s", rank, strerror(errno),
-				  errno == EMFILE ? " (raise ulimit -Hn) [open-files, see mcinfo doctor]" : "");
+				  mc_err_hint(errno));
 	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
 	struct stream *s = stream_new(o, rank, which);
 	s->src.fd = fd[0];

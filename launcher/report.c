@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +12,29 @@ void mc_report_phase(struct run *r, const char *what)
 {
 	if (r->job->verbose)
 		mc_output_say(r->output, "%8.1f ms  %s", (double)(mc_now_ns() - r->cfg.start_ns) / 1e6, what);
+}
+
+/* Processes that this host's kernel has killed because memory ran out, since it started. */
+uint64_t mc_report_oom_kills(void)
+{
+	FILE *f = fopen("/proc/vmstat", "re");
+	unsigned long long n = 0;
+	char line[128];
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL && sscanf(line, "oom_kill %llu", &n) != 1)
+		;
+	if (f != NULL)
+		(void)fclose(f);
+	return n;
+}
+
+static const char *signal_remedy(const struct run *r, int sig)
+{
+	if (sig == SIGKILL && mc_report_oom_kills() != r->oom_kills)
+		return "; the kernel killed a process for want of memory meanwhile [memory, see mcinfo doctor]";
+	if (sig == SIGBUS)
+		return "; shared memory or huge pages may have run out [dev-shm, huge-pages, see mcinfo doctor]";
+	return "";
 }
 
 static const char *start_remedy(int e)
@@ -22,10 +46,8 @@ static const char *start_remedy(int e)
 		return "; its interpreter or loader is missing";
 	case E2BIG:
 		return "; its arguments and environment are too long";
-	case EAGAIN:
-		return "; see ulimit -u and the cgroup's pids.max [process-limit, see mcinfo doctor]";
 	default:
-		return "";
+		return mc_err_hint(e);
 	}
 }
 
@@ -36,7 +58,8 @@ static void describe(const struct run *r, uint32_t rank, char *buf, size_t len)
 
 	switch (s->fault) {
 	case RANK_SIGNAL:
-		(void)snprintf(buf, len, "was killed by signal %d (%s)", s->fault_code, strsignal(s->fault_code));
+		(void)snprintf(buf, len, "was killed by signal %d (%s)%s", s->fault_code, strsignal(s->fault_code),
+			       signal_remedy(r, s->fault_code));
 		return;
 	case RANK_CODE:
 		(void)snprintf(buf, len, "ended with exit code %d", s->fault_code);

@@ -259,7 +259,7 @@ static int open_run(struct run *r, struct mc_err *err)
 {
 	r->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (r->epoll < 0 || open_signals(r) != 0 || mc_stdin_open(&r->in, r->epoll) != 0)
-		return mc_err_set(err, "cannot set up signals and events: %s", strerror(errno));
+		return mc_err_set(err, "cannot set up signals and events: %s%s", strerror(errno), mc_err_hint(errno));
 	return mc_output_create(r->epoll, r->job, &r->output, err);
 }
 
@@ -298,6 +298,7 @@ int mc_run(const struct mc_run_cfg *cfg)
 	struct run r = {
 		.cfg = *cfg,
 		.job = cfg->job,
+		.oom_kills = mc_report_oom_kills(),
 		.ops = cfg->engine,
 		.live = cfg->job->rank_n,
 		.first_fault = MC_RANK_ALL,

@@ -58,6 +58,7 @@ struct run {
 	uint32_t fault_n;
 	int64_t timeout_at, kill_at, give_up_at; /* 0: not set */
 	bool killed, settle_sent, clear_sent, empty, lost, drop_output;
+	uint64_t oom_kills; /* of the host, when the job began */
 	char engine_text[200];
 	char place[300]; /* where the job is, in words */
 	int engine_code; /* of an engine that ended with another code than 0 */
@@ -85,5 +86,6 @@ void mc_report_fault(struct run *r, uint32_t rank); /* at once, when the others 
 void mc_report_restart(struct run *r, uint32_t rank);
 void mc_report_end(struct run *r);
 void mc_report_phase(struct run *r, const char *what);
+uint64_t mc_report_oom_kills(void);
 
 #endif

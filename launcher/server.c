@@ -229,7 +229,7 @@ int mc_server_start(const struct mc_server_cfg *cfg, struct mc_server **server_o
 	s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->event_fd < 0) {
 		free(s);
-		return mc_err_set(err, "cannot make an event descriptor: %s", strerror(errno));
+		return mc_err_set(err, "cannot make an event descriptor: %s%s", strerror(errno), mc_err_hint(errno));
 	}
 	s->pub = mc_pub_create();
 	s->keep_deaths = cfg->job->fail != MC_FAIL_RESTART;
