@@ -109,7 +109,7 @@ struct vb_qp {
 	uint64_t sent, got;         /* sends posted, packets received */
 	uint32_t slot, gen, depth, inline_max, psn;
 	uint8_t lane;
-	bool last_wqe;
+	bool last_wqe, broken; /* broken: a request has failed; whatever ends after it has not been done */
 };
 
 enum vb_rail_state {
@@ -206,6 +206,7 @@ struct vb_link {
 	struct vb_win win;
 	struct vb_buf *held[VB_WIN_MAX];
 	uint64_t rx_taken, rx_told;
+	bool told_lost; /* what was told last may not have come */
 	uint8_t *msg; /* being put together */
 	uint32_t msg_at, msg_total;
 };
