@@ -11,6 +11,8 @@
 
 #include "internal.h"
 
+enum { SHAPES_BACK = 4 };
+
 static mc_status_t req_slot_add(struct mc_ctx *ctx, struct mc_req *r)
 {
 	if (ctx->req_slot_n == ctx->req_slot_room) {
@@ -69,6 +71,8 @@ struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind)
 	r->at = (struct mc_cursor){0, 0, 0};
 	r->run_n = r->pin_n = r->chunk_n = 0;
 	r->slice = r->store;
+	r->shape = mc_shape_single;
+	r->shape_n = 0;
 	r->list = NULL;
 	r->deadline_ns = INT64_MAX;
 	r->notify_flags = 0;
@@ -104,6 +108,50 @@ mc_status_t mc_req_reserve(struct mc_req *r, uint32_t runs)
 	r->store = r->slice = a;
 	r->run_room = runs;
 	return MC_OK;
+}
+
+const struct mc_shape mc_shape_single[1] = {{.level = {{0, 0, 1}, {0, 0, 1}, {0, 0, 1}}, .pieces = 1}};
+
+static bool same_shape(const struct mc_shape *a, const struct mc_shape *b)
+{
+	for (uint32_t k = 0; k < MC_LEVELS; k++)
+		if (a->level[k].count != b->level[k].count || a->level[k].stride != b->level[k].stride ||
+		    a->level[k].rstride != b->level[k].rstride)
+			return false;
+	return true;
+}
+
+mc_status_t mc_shape_number(struct mc_shape **table, uint32_t *n, uint32_t *room, const struct mc_shape *s,
+			    uint32_t *number_out)
+{
+	if (*n + 1 >= *room) {
+		uint32_t more = *room > 0 ? *room * 2 : 8;
+		struct mc_shape *a = realloc(*table, more * sizeof(*a));
+		if (a == NULL)
+			return MC_ERR_NOMEM;
+		*table = a;
+		*room = more;
+	}
+	if (*n == 0)
+		(*table)[(*n)++] = mc_shape_single[0];
+	uint32_t stop = *n > SHAPES_BACK ? *n - SHAPES_BACK : 0;
+	for (uint32_t i = *n; i > stop; i--) {
+		if (same_shape(&(*table)[i - 1], s)) {
+			*number_out = i - 1;
+			return MC_OK;
+		}
+	}
+	*number_out = *n;
+	(*table)[(*n)++] = *s;
+	return MC_OK;
+}
+
+mc_status_t mc_req_shape(struct mc_req *r, const struct mc_shape *s, uint32_t *number_out)
+{
+	mc_status_t st = mc_shape_number(&r->shape_store, &r->shape_n, &r->shape_room, s, number_out);
+	if (st == MC_OK)
+		r->shape = r->shape_store;
+	return st;
 }
 
 /* Runs of slices with the same two regions take one pin. */
@@ -292,6 +340,7 @@ void mc_reqs_free(struct mc_ctx *ctx)
 		if (atomic_load(&r->refs) > 0 && mc_list_empty(&r->node))
 			held++;
 		free(r->store);
+		free(r->shape_store);
 		free(r->pin);
 		free(r->chunk);
 		free(r->payload);
