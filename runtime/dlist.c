@@ -68,10 +68,10 @@ static mc_status_t check_all(struct mc_dlist *l, const struct mc_slice *s)
 	return MC_OK;
 }
 
-/* One-sided only if every region of the list is known to the link. */
+/* One-sided only if the link stands and every region of the list is known to it. */
 static mc_status_t choose_way(struct mc_dlist *l)
 {
-	l->rma = l->n > 0 && mc_xfer_link_rma(l->peer);
+	l->rma = l->n > 0 && mc_link_ready(l->peer) && mc_xfer_link_rma(l->peer);
 	for (uint32_t i = 0; i < l->pin_n && l->rma; i++)
 		l->rma = (l->pin[i].mem == NULL || mc_xfer_mem_rma(l->peer, l->pin[i].mem)) &&
 			 (l->pin[i].rmem == NULL || l->pin[i].rmem->be_rmem != NULL);
@@ -186,6 +186,51 @@ static mc_status_t fill(struct mc_dlist *l, const struct mc_slice *s)
 	return l->halves ? MC_OK : merge(l, one);
 }
 
+static void drop_forms(struct mc_dlist *l)
+{
+	if (l->merged != l->entry)
+		free(l->merged);
+	free(l->shape);
+	free(l->entry);
+}
+
+/* Packed for now: the link is not proved yet, and may become another one. */
+static mc_status_t keep_slices(struct mc_dlist *l, const struct mc_slice *s)
+{
+	if (l->n == 0 || mc_link_ready(l->peer))
+		return MC_OK;
+	l->given = malloc(l->n * sizeof(*s));
+	if (l->given == NULL)
+		return MC_ERR_NOMEM;
+	memcpy(l->given, s, l->n * sizeof(*s));
+	return MC_OK;
+}
+
+/* Now it is: take the form that it wants, when no request reads the other one. Without memory it stays as it was. */
+static void take_final_form(struct mc_dlist *l)
+{
+	if (l->given == NULL || l->users > 0 || !mc_link_ready(l->peer))
+		return;
+	struct mc_dlist next = *l;
+	next.entry = next.merged = NULL;
+	next.shape = NULL;
+	next.shape_n = next.shape_room = next.run_n = 0;
+	if (choose_way(&next) != MC_OK || fill(&next, l->given) != MC_OK) {
+		drop_forms(&next);
+		return;
+	}
+	drop_forms(l);
+	l->rma = next.rma;
+	l->entry = next.entry;
+	l->merged = next.merged;
+	l->shape = next.shape;
+	l->shape_n = next.shape_n;
+	l->shape_room = next.shape_room;
+	l->run_n = next.run_n;
+	free(l->given);
+	l->given = NULL;
+}
+
 static void destroy(struct mc_dlist *l)
 {
 	mc_list_del(&l->node);
@@ -195,10 +240,8 @@ static void destroy(struct mc_dlist *l)
 		if (l->pin[i].rmem != NULL)
 			mc_rmem_unpin(l->pin[i].rmem);
 	}
-	if (l->merged != l->entry)
-		free(l->merged);
-	free(l->shape);
-	free(l->entry);
+	drop_forms(l);
+	free(l->given);
 	free(l->pin);
 	free(l);
 }
@@ -224,6 +267,8 @@ mc_status_t mc_dlist_create(struct mc_ctx *ctx, uint32_t peer, const struct mc_s
 		s = choose_way(l);
 	if (s == MC_OK)
 		s = fill(l, slice);
+	if (s == MC_OK)
+		s = keep_slices(l, slice);
 	if (s != MC_OK)
 		destroy(l);
 	mc_ctx_unlock(ctx);
@@ -343,6 +388,7 @@ static mc_status_t post(struct mc_dlist *l, enum mc_req_kind kind, const struct 
 		mc_ctx_unlock(ctx);
 		return s != MC_OK ? s : MC_ERR_NOMEM;
 	}
+	take_final_form(l);
 	r->list = l;
 	l->users++;
 	s = take(r, l, sel);

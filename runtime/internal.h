@@ -16,6 +16,7 @@
 #include "config.h"
 #include "log.h"
 #include "mc.h"
+#include "shape.h"
 #include "util.h"
 #include "wire.h"
 
@@ -191,18 +192,6 @@ struct mc_pin {
 	struct mc_rmem *rmem;
 };
 
-/* A box of pieces: the next piece of a level is stride (here) and rstride (there) further on; the first level runs
- * fastest. Levels that are not used have count 1. */
-enum { MC_LEVELS = 3 };
-struct mc_level {
-	uint64_t stride, rstride;
-	uint32_t count;
-};
-struct mc_shape {
-	struct mc_level level[MC_LEVELS];
-	uint32_t pieces; /* product of the counts */
-};
-
 struct mc_run { /* packed path: pieces of len bytes */
 	uint8_t *addr;
 	uint64_t rid; /* region id at the peer */
@@ -231,7 +220,10 @@ struct mc_cursor { /* a place in a request's runs: byte `off` of piece `piece` o
 	uint64_t off;
 };
 
-/* Prepared slices (dlist.c), in the form that the peer's link wants. Constant but for the last three. */
+/*
+ * Prepared slices (dlist.c), in the form that the peer's link wants. Constant while there are users, but for the last
+ * three.
+ */
 struct mc_dlist {
 	struct mc_ctx *ctx;
 	struct mc_peer *peer;
@@ -245,6 +237,7 @@ struct mc_dlist {
 	uint32_t shape_n, shape_room;
 	struct mc_pin *pin;         /* [pin_n] */
 	uint32_t pin_n, pin_room;
+	struct mc_slice *given;     /* [n] while the link is not proved, which may ask for another form; else NULL */
 	struct mc_list node;        /* ctx->dlists */
 	uint32_t users;             /* requests that have not ended */
 	bool freed;                 /* by its owner: the last user destroys it */
@@ -532,10 +525,6 @@ void mc_on_region_gone(struct mc_peer *p, struct mc_rd *r);
 struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind);
 mc_status_t mc_req_reserve(struct mc_req *r, uint32_t runs);
 mc_status_t mc_req_pin(struct mc_req *r, struct mc_mem *mem, struct mc_rmem *rmem);
-extern const struct mc_shape mc_shape_single[1];
-/* Number of a shape in a table that grows; the same again and again costs a look at the last few. */
-mc_status_t mc_shape_number(struct mc_shape **table, uint32_t *n, uint32_t *room, const struct mc_shape *s,
-			    uint32_t *number_out);
 mc_status_t mc_req_shape(struct mc_req *r, const struct mc_shape *s, uint32_t *number_out);
 void mc_req_unpin(struct mc_req *r);                /* lets go of regions and list */
 void mc_req_drop(struct mc_req *r);                 /* one reference */
@@ -577,41 +566,6 @@ void mc_on_get(struct mc_peer *p, struct mc_rd *r);
 void mc_on_get_data(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len);
 void mc_on_cancel(struct mc_peer *p, struct mc_rd *r);
 void mc_failed_clear(struct mc_peer *p);
-
-/* Where a walk over a box of pieces stands. */
-struct mc_walk {
-	const struct mc_shape *shape;
-	uint64_t here, there; /* of the current piece, from the first */
-	uint32_t i[MC_LEVELS];
-};
-
-static inline void mc_walk_at(struct mc_walk *w, const struct mc_shape *s, uint32_t piece)
-{
-	w->shape = s;
-	w->here = w->there = 0;
-	for (uint32_t k = 0; k < MC_LEVELS; k++) {
-		w->i[k] = piece % s->level[k].count;
-		piece /= s->level[k].count;
-		w->here += w->i[k] * s->level[k].stride;
-		w->there += w->i[k] * s->level[k].rstride;
-	}
-}
-
-/* false: it was the last. */
-static inline bool mc_walk_next(struct mc_walk *w)
-{
-	for (uint32_t k = 0; k < MC_LEVELS; k++) {
-		const struct mc_level *l = &w->shape->level[k];
-		w->here += l->stride;
-		w->there += l->rstride;
-		if (++w->i[k] < l->count)
-			return true;
-		w->i[k] = 0;
-		w->here -= l->count * l->stride;
-		w->there -= l->count * l->rstride;
-	}
-	return false;
-}
 
 /* A request that stands for others, up to all of which it waits; its caller adds them between these two. Under the
  * lock. */
