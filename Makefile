@@ -17,8 +17,11 @@ else
 setup = @: not checked:
 endif
 
-# What the tests need; and whether those with RDMA devices are to run.
-test_groups = build test $(if $(filter 0 no,$(RDMA)),,rdma)
+# What the tests need. Those on a kernel with RDMA devices are left out by RDMA=0, and skip what cannot be had.
+define setup_tests
+	$(setup) build test
+	$(if $(filter 0 no,$(RDMA)),,$(setup) --try rdma $$(tests/rdma/vm --have || echo rdma-build))
+endef
 run_tests = @JOBS=$(JOBS) TEST_RDMA=$(if $(filter 0 no,$(RDMA)),0,1) sh tests/run.sh
 
 # $(call build,PRESET): configure (only if never done; ninja does it again when a CMake file changed) and build.
@@ -38,7 +41,8 @@ all: ## build: programs into build/bin, libraries into build/lib
 	$(call build,release)
 
 setup: ## install the packages that are missing (docs/BUILDING.md)
-	@.ci/setup $(test_groups)
+	@.ci/setup build test
+	@.ci/setup --try rdma rdma-build
 
 demo: ## set up, build, and run the main job: two prefill and two decode ranks replay a request trace
 	$(setup) build
@@ -47,11 +51,11 @@ demo: ## set up, build, and run the main job: two prefill and two decode ranks r
 		--model $(DEMO_MODEL) $(DEMO_ARGS)
 
 test: ## set up, build and run every test: release, then under address+undefined, then under thread sanitizer
-	$(setup) $(test_groups)
+	$(setup_tests)
 	$(run_tests) release asan tsan
 
 test-release: ## only the release part of `make test`
-	$(setup) $(test_groups)
+	$(setup_tests)
 	$(run_tests) release
 
 test-asan: ## only the address and undefined behaviour sanitizer part
@@ -66,7 +70,7 @@ test-matrix: ## configure, build and test libmc with each optional library switc
 	@JOBS=$(JOBS) sh tests/test_matrix.sh
 
 rdma-shell: all ## a shell on a kernel that has RDMA devices; RDMA_VM="--wires 2": options (tests/rdma/vm --help)
-	@.ci/setup rdma
+	$(setup) --try rdma $$(tests/rdma/vm --have || echo rdma-build)
 	@tests/rdma/vm $(RDMA_VM)
 
 asan: ## build with address and undefined behaviour sanitizer into build-asan/

@@ -19,13 +19,22 @@ static void put(struct mc_cpuset *s, uint32_t cpu)
 	s->w[cpu / WORD_BITS] |= 1ul << (cpu % WORD_BITS);
 }
 
-static bool both(struct mc_cpuset *s, const struct mc_cpuset *mask)
+bool mc_cpuset_both(struct mc_cpuset *s, const struct mc_cpuset *mask)
 {
 	unsigned long any = 0;
 
 	for (size_t i = 0; i < MC_CPU_MAX / WORD_BITS; i++)
 		any |= s->w[i] &= mask->w[i];
 	return any != 0;
+}
+
+uint32_t mc_cpuset_count(const struct mc_cpuset *s)
+{
+	uint32_t n = 0;
+
+	for (uint32_t cpu = 0; cpu < MC_CPU_MAX; cpu++)
+		n += has(s, cpu);
+	return n;
 }
 
 bool mc_cpuset_parse(const char *list, struct mc_cpuset *out)
@@ -66,7 +75,7 @@ static bool read_set(const char *path, struct mc_cpuset *out)
 	return ok;
 }
 
-static void add_place(struct mc_bind *b, const struct mc_cpuset *set, uint32_t id)
+void mc_bind_add(struct mc_bind *b, const struct mc_cpuset *set, uint32_t id)
 {
 	b->place = mc_xgrow(b->place, b->place_n + 1, sizeof(*b->place));
 	b->id = mc_xgrow(b->id, b->place_n + 1, sizeof(*b->id));
@@ -84,14 +93,14 @@ static void find_cores(struct mc_bind *b, const char *root, const struct mc_cpus
 			continue;
 		struct mc_cpuset core = {0};
 		char *path = mc_xformat("%s/devices/system/cpu/cpu%u/topology/thread_siblings_list", root, cpu);
-		if (!read_set(path, &core) || !both(&core, allowed) || !has(&core, cpu)) {
+		if (!read_set(path, &core) || !mc_cpuset_both(&core, allowed) || !has(&core, cpu)) {
 			core = (struct mc_cpuset){0};
 			put(&core, cpu);
 		}
 		free(path);
 		for (size_t i = 0; i < MC_CPU_MAX / WORD_BITS; i++)
 			seen.w[i] |= core.w[i];
-		add_place(b, &core, cpu);
+		mc_bind_add(b, &core, cpu);
 	}
 }
 
@@ -102,24 +111,31 @@ static void find_nodes(struct mc_bind *b, const char *root, const struct mc_cpus
 		struct mc_cpuset set = {0};
 		char *path = mc_xformat("%s/devices/system/node/node%u/cpulist", root, node);
 
-		if (read_set(path, &set) && both(&set, allowed))
-			add_place(b, &set, node);
+		if (read_set(path, &set) && mc_cpuset_both(&set, allowed))
+			mc_bind_add(b, &set, node);
 		free(path);
 	}
 	if (b->place_n == 0)
-		add_place(b, allowed, 0);
+		mc_bind_add(b, allowed, 0);
+}
+
+int mc_bind_allowed(struct mc_cpuset *out, struct mc_err *err)
+{
+	*out = (struct mc_cpuset){0};
+	if (sched_getaffinity(0, sizeof(*out), (cpu_set_t *)(void *)out) == 0)
+		return 0;
+	return mc_err_set(err, "cannot tell which CPUs mcrun may use: %s; run with --bind none", strerror(errno));
 }
 
 int mc_bind_open(struct mc_bind *b, enum mc_bind_mode mode, const char *root, struct mc_err *err)
 {
-	struct mc_cpuset allowed = {0};
+	struct mc_cpuset allowed;
 
 	*b = (struct mc_bind){.mode = mode};
 	if (mode == MC_BIND_NONE)
 		return 0;
-	if (sched_getaffinity(0, sizeof(allowed), (cpu_set_t *)(void *)&allowed) != 0)
-		return mc_err_set(err, "cannot tell which CPUs mcrun may use: %s; run with --bind none",
-				  strerror(errno));
+	if (mc_bind_allowed(&allowed, err) != 0)
+		return -1;
 	if (mode == MC_BIND_CORE)
 		find_cores(b, root, &allowed);
 	else
@@ -131,14 +147,33 @@ int mc_bind_open(struct mc_bind *b, enum mc_bind_mode mode, const char *root, st
 
 void mc_bind_close(struct mc_bind *b)
 {
+	for (uint32_t r = 0; r < b->rank_n && b->near != NULL; r++)
+		free(b->near[r]);
+	free(b->near);
+	free(b->index);
+	free(b->used);
+	free(b->rank_place);
 	free(b->place);
 	free(b->id);
 	*b = (struct mc_bind){0};
 }
 
+static uint32_t index_of(const struct mc_bind *b, uint32_t rank)
+{
+	return rank < b->rank_n ? b->rank_place[rank] : rank % b->place_n;
+}
+
 const struct mc_cpuset *mc_bind_place(const struct mc_bind *b, uint32_t rank)
 {
-	return b->place_n == 0 ? NULL : &b->place[rank % b->place_n];
+	return b->place_n == 0 ? NULL : &b->place[index_of(b, rank)];
+}
+
+bool mc_bind_share(const struct mc_bind *b, uint32_t rank, char *buf, size_t len)
+{
+	if (rank >= b->rank_n)
+		return false;
+	(void)snprintf(buf, len, "%u/%u", b->index[rank], b->used[b->rank_place[rank]]);
+	return true;
 }
 
 void mc_bind_text(const struct mc_bind *b, uint32_t rank, char *buf, size_t len)
@@ -150,7 +185,7 @@ void mc_bind_text(const struct mc_bind *b, uint32_t rank, char *buf, size_t len)
 		return;
 	}
 	int at =
-		snprintf(buf, len, "%s %u (cpus ", b->mode == MC_BIND_CORE ? "core" : "node", b->id[rank % b->place_n]);
+		snprintf(buf, len, "%s %u (cpus ", b->mode == MC_BIND_CORE ? "core" : "node", b->id[index_of(b, rank)]);
 	const char *sep = "";
 	for (uint32_t c = 0; c < MC_CPU_MAX && at >= 0 && (size_t)at + 16 < len; c++) {
 		uint32_t last = c;
@@ -164,5 +199,6 @@ void mc_bind_text(const struct mc_bind *b, uint32_t rank, char *buf, size_t len)
 		sep = ",";
 		c = last;
 	}
-	(void)snprintf(buf + at, len - (size_t)at, ")");
+	const char *near = rank < b->rank_n ? b->near[rank] : "";
+	(void)snprintf(buf + at, len - (size_t)at, *near != '\0' ? ") near %s" : ")%s", near);
 }

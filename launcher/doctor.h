@@ -28,6 +28,7 @@ struct mc_doc_dev {
 	char pci[64];   /* "0000:c5:00.0"; "": not on PCI (Soft-RoCE) */
 	char path[512]; /* below /sys/devices, to compare with others */
 	int64_t node;   /* NUMA node; -1: unknown */
+	bool iwarp;     /* RDMA over TCP: no RoCE, its GIDs are MAC addresses */
 };
 
 enum { MC_DOC_GID_MAX = 256, MC_DOC_PORT_MAX = 256, MC_DOC_DEV_MAX = 256 };

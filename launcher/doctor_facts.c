@@ -227,6 +227,8 @@ static void read_dev(struct mc_doctor *d, const char *name)
 	*v = (struct mc_doc_dev){.node = -1};
 	(void)snprintf(v->name, sizeof(v->name), "%.60s", name);
 	(void)mc_sysroot_readf(d->root, v->type, sizeof(v->type), IB "/%s/hca_type", v->name);
+	if (mc_sysroot_readf(d->root, text, sizeof(text), IB "/%s/node_type", v->name) == 0)
+		v->iwarp = strncmp(text, "4:", 2) == 0;
 	if (mc_sysroot_readf(d->root, text, sizeof(text), IB "/%s/device/numa_node", v->name) != 0 ||
 	    !mc_sys_i64(text, &v->node))
 		v->node = -1;

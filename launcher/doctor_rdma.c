@@ -233,7 +233,8 @@ void mc_doc_port_rate(struct mc_doctor *d, struct mc_doc_result *r)
 			    strcmp(d->dev[d->port[k].dev].type, d->dev[p->dev].type) == 0 &&
 			    strcmp(d->port[k].link, p->link) == 0)
 				best = d->port[k].mbps;
-		if (p->mbps < best) {
+		/* (the rate of a device in software is a constant of its network driver) */
+		if (p->mbps < best && d->dev[p->dev].pci[0] != '\0') {
 			mc_doc_set(r, MC_DOC_WARN, "%s:%u runs at %g Gb/s, an equal device at %g: the link is degraded",
 				   dev_of(d, p), p->num, p->mbps / 1000.0, best / 1000.0);
 			mc_doc_fix(
@@ -287,7 +288,7 @@ void mc_doc_roce_gid(struct mc_doctor *d, struct mc_doc_result *r)
 	for (uint32_t i = 0; i < d->port_n; i++) {
 		const struct mc_doc_port *p = &d->port[i];
 
-		if (strcmp(p->link, "Ethernet") != 0 || !mc_doc_port_live(p))
+		if (strcmp(p->link, "Ethernet") != 0 || !mc_doc_port_live(p) || d->dev[p->dev].iwarp)
 			continue;
 		roce++;
 		good += p->best >= 0;

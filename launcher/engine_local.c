@@ -54,8 +54,11 @@ static int start_rank(struct mc_engine *e, uint32_t rank, struct mc_err *err)
 {
 	struct mc_strv add = {0};
 	int fds[3] = {rank == 0 ? e->cfg.stdin_fd : -1, -1, -1};
+	char share[32];
 	int rc = mc_server_rank_env(e->server, rank, &add, err);
 
+	if (rc == 0 && mc_bind_share(e->cfg.bind, rank, share, sizeof(share)))
+		mc_strv_set(&add, "MC_NUMA_RANK", share);
 	if (rc == 0)
 		rc = mc_output_open(e->cfg.output, rank, fds + 1, err);
 	if (rc == 0) {

@@ -2,6 +2,7 @@
 /* mcrun.c - the launcher: read what is asked, check all of it, then run it. Bad input ends with one line and code 2. */
 #include "cli.h"
 #include "jobenv.h"
+#include "place.h"
 #include "print.h"
 #include "run.h"
 
@@ -185,7 +186,8 @@ static int prepare(struct mc_run_cfg *c, struct mc_bind *bind, struct mc_strv **
 	c->engine = mc_engine_find(job->engine);
 	if (check_temp_base(c->tmp_base, err) != 0 || check_output_dir(job, err) != 0 ||
 	    mc_env_build(job, environ, env, err) != 0 || mc_env_check(job, *env, err) != 0 ||
-	    mc_bind_open(bind, job->bind, "/sys", err) != 0)
+	    mc_place_check_xml(job, *env, err) != 0 || mc_bind_open(bind, job->bind, "/sys", err) != 0 ||
+	    mc_place_open(bind, job, *env, err) != 0)
 		return -1;
 	c->bind = bind;
 	c->role_env = *env;

@@ -92,7 +92,8 @@ struct mc_be_cfg {
 	const struct mc_be_nic *nic; /* [nic_n] ports, best first, then interfaces, best first; outlives the mc_be */
 	uint32_t nic_n;
 	bool nic_chosen; /* false: nobody looked (nic_n is 0), use what there is */
-	bool nic_named;  /* the user named them (MC_DEVICE): use no others */
+	bool nic_named;  /* the user named them (MC_DEVICE): these and no others, not even loopback */
+	bool nic_narrow; /* there are others that would work, but are not to be used: tell the library which to use */
 };
 
 struct mc_be_caps {

@@ -24,7 +24,8 @@ struct mc_bridge_cfg {
 };
 
 enum mc_bridge_kind {
-	/* key[]: the cluster's key, under which ranks of different jobs authenticate each other; again if it is another */
+	/* key[]: the cluster's key, under which ranks of different jobs authenticate each other; again if it
+	 * changes */
 	MC_BRIDGE_KEY = 1,
 	/* A rank of another job is there, or there again with another epoch, or has a new record; it may come twice the
 	 * same. */

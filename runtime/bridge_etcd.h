@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bridge_etcd.h - the parts of the etcd bridge: the engine's side (bridge_etcd.c), the thread's way through its sessions
+ * bridge_etcd.h - the parts of the etcd bridge: the engine's side (bridge_etcd.c), the thread's way through sessions
  * (_run.c), what a session does (_session.c, _peers.c), HTTP (_http.c), causes of failures (_judge.c). One thread per
  * bridge does all that waits.
  */

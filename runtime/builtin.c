@@ -4,12 +4,15 @@
 #include "boot.h"
 #include "bridge.h"
 
-extern const struct mc_be_ops mc_be_shm, mc_be_ucx, mc_be_loop;
+extern const struct mc_be_ops mc_be_shm, mc_be_verbs, mc_be_ucx, mc_be_loop;
 extern const struct mc_boot_ops mc_boot_hub, mc_boot_pmix, mc_boot_single;
 extern const struct mc_bridge_ops mc_bridge_etcd;
 
 const struct mc_be_ops *const mc_builtin_backends[] = {
 	&mc_be_shm,
+#ifdef MC_HAVE_VERBS
+	&mc_be_verbs,
+#endif
 #ifdef MC_HAVE_UCX
 	&mc_be_ucx,
 #endif

@@ -40,5 +40,7 @@ void mc_config_free(struct mc_config *cfg);
 bool mc_config_launched(void);
 /* Why a process that thinks itself alone may not be: "srun without --mpi=pmix"; or NULL. */
 const char *mc_config_unwired(void);
+/* The file of another machine or of this one that every hwloc in this process reads (HWLOC_XMLFILE); NULL: none. */
+const char *mc_config_hwloc_file(void);
 
 #endif

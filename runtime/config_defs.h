@@ -16,7 +16,9 @@
 	  "thread: one progress thread per context, asleep when idle; manual: the program calls mc_progress()")        \
 	X(STR, role, "MC_ROLE", "", "", "", "Role of this rank, e.g. prefill or decode; mcrun sets it")                \
 	X(STR, device, "MC_DEVICE", "", "", "",                                                                        \
-	  "Network devices to use, comma separated, e.g. mlx5_0:1,eth0; empty: chosen by the backend")                 \
+	  "NICs to use: mlx5_0:1,eth0 only these, ^mlx5_3 all but, numa0=mlx5_1 for that memory; empty: the nearest")  \
+	X(STR, near, "MC_NEAR", "", "", "",                                                                            \
+	  "Memory that this rank moves most, e.g. cuda0, numa1, a PCI id: NICs near it; empty: the node of its CPUs")  \
 	X(STR, config_file, "MC_CONFIG", "", "", "", "JSON file with settings {\"MC_NAME\": value}")                   \
 	X(ENUM, log, "MC_LOG", "warn", "error|warn|info|debug", "", "How much to log to stderr")                       \
 	X(DUR, init_timeout, "MC_INIT_TIMEOUT", "60s", "1ms..1h", "s", "Longest wait for all ranks in mc_init()")      \
@@ -47,6 +49,31 @@
 	  "Algorithms to use instead of the table's, e.g. bcast:chain,allgather:ring; the same on all ranks")          \
 	X(ENUM, ucx_rma, "MC_UCX_RMA", "auto", "auto|yes|no", "",                                                      \
 	  "One-sided transfers of UCX: auto where RDMA devices carry them; yes also over shared memory")               \
+	X(UINT, verbs_qps, "MC_VERBS_QPS", "1", "1..4", "queue pairs",                                                 \
+	  "Queue pairs per rail (pair of ports) of the verbs backend")                                                 \
+	X(UINT, verbs_depth, "MC_VERBS_DEPTH", "256", "16..4096", "work requests",                                     \
+	  "Work requests under way per queue pair, rounded down to a power of two")                                    \
+	X(UINT, verbs_buffers, "MC_VERBS_BUFFERS", "256", "32..8192", "buffers",                                       \
+	  "Receive buffers of 8 KiB per port, and as many for sending; locked memory")                                 \
+	X(SIZE, verbs_chunk, "MC_VERBS_CHUNK", "256K", "4K..1G", "bytes",                                              \
+	  "Longest work request, and how much goes to one rail before the next has its turn")                          \
+	X(SIZE, verbs_mr_size, "MC_VERBS_MR_SIZE", "4G", "1M..1T", "bytes",                                            \
+	  "Longer regions are registered in pieces of this size (larger where more than 64 would be needed)")          \
+	X(STR, verbs_gid, "MC_VERBS_GID", "", "", "",                                                                  \
+	  "Index in the GID table of each port; empty: RoCE v2 with a routable address, IPv4 first")                   \
+	X(UINT, verbs_tc, "MC_VERBS_TC", "0", "0..255", "", "RoCE traffic class (DSCP << 2)")                          \
+	X(UINT, verbs_sl, "MC_VERBS_SL", "0", "0..15", "", "Service level")                                            \
+	X(UINT, verbs_pkey, "MC_VERBS_PKEY", "0", "0..65535", "", "Index in the table of partition keys")              \
+	X(UINT, verbs_timeout, "MC_VERBS_TIMEOUT", "14", "8..22", "",                                                  \
+	  "A packet that is not answered after 4.096 us * 2^this is sent again by the card")                           \
+	X(UINT, verbs_retry, "MC_VERBS_RETRY", "6", "0..6", "",                                                        \
+	  "How often it is sent again before the rail counts as failed")                                               \
+	X(UINT, verbs_rnr_timer, "MC_VERBS_RNR_TIMER", "12", "1..31", "",                                              \
+	  "Code of the time a sender waits when no receive buffer is free; 12 is 0.64 ms")                             \
+	X(DUR, verbs_connect_timeout, "MC_VERBS_CONNECT_TIMEOUT", "5s", "100ms..1h", "s",                              \
+	  "A peer to which no rail is proved within this time is reached by another backend")                          \
+	X(DUR, verbs_failover_timeout, "MC_VERBS_FAILOVER_TIMEOUT", "10s", "100ms..1h", "s",                           \
+	  "A peer to which no rail has worked for this time is lost")                                                  \
 	X(STR, host, "MC_HOST", "", "", "", "Name of this host as peers shall see it; empty: the system's")            \
 	X(STR, job, "MC_JOB", "", "", "",                                                                              \
 	  "Name of this job as other jobs find it through etcd; empty: the launcher's, which is another one each "     \
@@ -70,6 +97,10 @@
 	  "Proxy on the way to etcd; empty: none, whatever http_proxy and https_proxy say")                            \
 	X(STR, launcher, "MC_LAUNCHER", "", "", "",                                                                    \
 	  "Set by mcrun: local if it started every rank of the job on this host")                                      \
+	X(STR, numa_rank, "MC_NUMA_RANK", "", "", "",                                                                  \
+	  "Set by mcrun --bind numa: K/N, the rank is the K-th of N on its NUMA node, which share NICs near it")       \
+	X(STR, hwloc_checked, "MC_HWLOC_CHECKED", "", "", "",                                                          \
+	  "Set by mcrun: it found the file that HWLOC_XMLFILE names sound, so ranks may read it")                      \
 	X(UINT, rejoin, "MC_REJOIN", "0", "0..4294967295", "",                                                         \
 	  "Set by mcrun: how many times this rank was started before; above 0 it joins the ranks that run already")    \
 	X(SECRET, job_key, "MC_JOB_KEY", "", "", "",                                                                   \

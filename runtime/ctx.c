@@ -134,6 +134,21 @@ static bool all_local(const struct mc_ctx *ctx, const struct mc_params *p)
 	return ctx->size == 1 || (p != NULL && p->hub != NULL) || strcmp(ctx->cfg.launcher, "local") == 0;
 }
 
+/* Names are checked even where no backend needs a NIC; else nobody looks before one does. */
+static mc_status_t give_nics(struct mc_ctx *ctx, const struct mc_be_ops *ops, struct mc_be_cfg *bc)
+{
+	bool needed = (ops->transports & bc->transports & (MC_TP_TCP | MC_TP_RDMA)) != 0;
+	if (!needed && ctx->cfg.device[0] == '\0')
+		return MC_OK;
+	mc_status_t s = mc_nics_choose(ctx);
+	bc->nic = ctx->nic;
+	bc->nic_n = ctx->nic_n;
+	bc->nic_chosen = ctx->nic_chosen;
+	bc->nic_named = ctx->nic_named;
+	bc->nic_narrow = ctx->nic_narrow;
+	return s;
+}
+
 static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 {
 	char why[256], all[768] = "";
@@ -148,8 +163,11 @@ static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 			continue;
 		struct mc_be_slot *slot = &ctx->be[ctx->be_n];
 		memset(slot, 0, sizeof(*slot));
+		mc_status_t s = give_nics(ctx, ops, &bc);
+		if (s != MC_OK)
+			return s;
 		snprintf(why, sizeof(why), "not available");
-		mc_status_t s = ops->abi == MC_BE_ABI && ops->size == sizeof(*ops)
+		s = ops->abi == MC_BE_ABI && ops->size == sizeof(*ops)
 					? ops->open(&bc, &slot->be, &slot->caps, why, sizeof(why))
 					: MC_ERR_INTERNAL;
 		if (s != MC_OK) {
@@ -235,6 +253,7 @@ static mc_status_t bring_up(struct mc_ctx *ctx, const struct mc_params *p)
 	ctx->size = ctx->boot_info.size;
 	ctx->job = hash_bytes(UINT64_C(0xcbf29ce484222325), ctx->boot_info.job, strlen(ctx->boot_info.job));
 	ctx->epoch = mc_random_u64();
+	ctx->home_node = mc_nic_home();
 	ctx->born = clock_ns();
 	snprintf(ctx->job_name, sizeof(ctx->job_name), "%s",
 		 ctx->cfg.job[0] != '\0' ? ctx->cfg.job : ctx->boot_info.job);
@@ -274,6 +293,7 @@ static void tear_down(struct mc_ctx *ctx)
 	mc_peers_free(ctx);
 	mc_foreign_free(ctx);
 	mc_tx_free_all(ctx);
+	mc_nics_free(ctx);
 	mc_progress_close(ctx);
 	if (ctx->boot != NULL)
 		ctx->boot_ops->close(ctx->boot);

@@ -108,6 +108,9 @@ struct mc_peer {
 		uint32_t len;
 	} addr[MC_BE_MAX];
 
+	struct mc_topo_nic_id *nic; /* [nic_n] those that it uses, as it says */
+	uint32_t nic_n;
+
 	_Atomic(int) state;         /* enum mc_peer_state; written under the lock */
 	mc_status_t why;            /* when down */
 	bool left;                  /* it said goodbye */
@@ -360,6 +363,10 @@ struct mc_ctx {
 
 	pthread_mutex_t lock;
 	_Atomic(uint32_t) lockers;  /* callers that want the lock: the progress thread makes way */
+	struct mc_be_nic *nic;      /* [nic_n], for the backends; constant after init */
+	uint32_t nic_n;
+	bool nic_chosen, nic_named, nic_narrow;
+	int32_t home_node;          /* NUMA node that this process is bound to; -1: none, or there is only one */
 	struct mc_be_slot be[MC_BE_MAX];
 	uint32_t be_n;
 	uint32_t msg_max, iov_max;       /* smallest of the open backends: what fits any link */
@@ -463,6 +470,14 @@ void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word); /* under the lock; wo
  */
 mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg, _Atomic(uint32_t) *word,
 			  int64_t deadline_ns);
+
+/* nic.c */
+int32_t mc_nic_home(void);
+mc_status_t mc_nics_choose(struct mc_ctx *ctx);     /* once; MC_ERR_CONFIG: MC_DEVICE, MC_NEAR (logged) */
+void mc_nics_free(struct mc_ctx *ctx);
+void mc_nics_write(const struct mc_ctx *ctx, struct mc_wr *w); /* those in use, for the record */
+void mc_nics_read(struct mc_peer *p, struct mc_rd *r);
+void mc_nics_compare(const struct mc_peer *p, char *out, size_t room); /* ours and the peer's, for people */
 
 /* msg.c */
 struct mc_tx *mc_tx_get(struct mc_peer *p, enum mc_msg_kind kind, bool large); /* NULL: no memory */

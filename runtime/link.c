@@ -89,8 +89,10 @@ mc_status_t mc_link_next(struct mc_peer *p)
 			last = s;
 		refused(p, slot, text[0] != '\0' ? text : mc_status_text(s));
 	}
-	mc_peer_fail(p, last == MC_ERR_UNSUPPORTED ? MC_ERR_UNSUPPORTED : MC_ERR_PEER_DOWN, "no way to reach it (%s)",
-		     p->refused);
+	char nics[700];
+	mc_nics_compare(p, nics, sizeof(nics));
+	mc_peer_fail(p, last == MC_ERR_UNSUPPORTED ? MC_ERR_UNSUPPORTED : MC_ERR_PEER_DOWN,
+		     "no way to reach it (%s); %s", p->refused, nics);
 	return p->dying_why;
 }
 

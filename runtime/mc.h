@@ -298,7 +298,7 @@ enum mc_mem_flags {
 struct mc_mem_params {
 	uint32_t size;
 	uint32_t flags;     /* enum mc_mem_flags */
-	int32_t numa_node;  /* bind to this NUMA node; -1: no binding */
+	int32_t numa_node;  /* bind to this NUMA node; -1: prefer the one that this process is bound to, if any */
 };
 
 /**

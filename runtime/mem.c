@@ -14,7 +14,7 @@
 #define EXPORT_MAGIC   0x5245434du /* "MCER" */
 #define EXPORT_VERSION 1u
 
-enum { HUGE_2M = 2 * 1024 * 1024, MPOL_BIND_NODE = 2, NUMA_MAX = 1024 };
+enum { HUGE_2M = 2 * 1024 * 1024, MPOL_PREFERRED_NODE = 1, MPOL_BIND_NODE = 2, NUMA_MAX = 1024 };
 
 static void rmem_destroy(struct mc_rmem *r);
 
@@ -87,16 +87,26 @@ static uint64_t memory_left(void)
 	return left;
 }
 
-static void bind_node(const struct mc_ctx *ctx, const struct mc_mem *m, int32_t node)
+static bool set_policy(const struct mc_mem *m, int32_t node, int policy)
 {
 	unsigned long mask[NUMA_MAX / (8 * sizeof(unsigned long))] = {0};
-	if (node < 0)
-		return;
 	mask[(size_t)node / (8 * sizeof(unsigned long))] |= 1ul << ((size_t)node % (8 * sizeof(unsigned long)));
-	if (syscall(SYS_mbind, m->addr, m->map_len, MPOL_BIND_NODE, mask, (unsigned long)NUMA_MAX, 0) != 0)
+	return syscall(SYS_mbind, m->addr, m->map_len, policy, mask, (unsigned long)NUMA_MAX, 0) == 0;
+}
+
+/*
+ * The node that is asked for; else that of a rank which is bound to one, if it has room: without a policy, pages that a
+ * peer writes first would come to lie where the peer runs.
+ */
+static void bind_node(const struct mc_ctx *ctx, const struct mc_mem *m, int32_t node)
+{
+	if (node >= 0 && !set_policy(m, node, MPOL_BIND_NODE))
 		mc_warn("rank %u: cannot bind pool memory to NUMA node %d (errno %d): left where the kernel puts it "
 			"[numa, see mcinfo doctor]",
 			ctx->rank, node, errno);
+	if (node < 0 && ctx->home_node >= 0 && ctx->home_node < NUMA_MAX &&
+	    !set_policy(m, ctx->home_node, MPOL_PREFERRED_NODE))
+		mc_debug("rank %u: no memory policy for NUMA node %d (errno %d)", ctx->rank, ctx->home_node, errno);
 }
 
 /* memfd of that length, sealed so that no peer can cut it under another's feet. */
@@ -154,8 +164,7 @@ static mc_status_t pool_make(struct mc_ctx *ctx, struct mc_mem *m, uint64_t len,
 					 : "memory or address space [memory, see mcinfo doctor]");
 		return MC_ERR_NOMEM;
 	}
-	if (p != NULL && p->numa_node >= 0 && p->size == sizeof(*p))
-		bind_node(ctx, m, p->numa_node);
+	bind_node(ctx, m, p != NULL ? p->numa_node : -1);
 	return MC_OK;
 }
 

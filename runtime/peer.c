@@ -41,6 +41,7 @@ void mc_peer_free(struct mc_peer *p)
 		return;
 	mc_list_del(&p->all);
 	free(p->job_name);
+	free(p->nic);
 	free(p->record);
 	free(p);
 }

@@ -34,6 +34,7 @@ mc_status_t mc_record_make(struct mc_ctx *ctx, const struct mc_mac_key *key, voi
 		mc_wr_str(&w, ctx->be[i].ops->name);
 		mc_wr_blob(&w, ctx->be[i].caps.addr, ctx->be[i].caps.addr_len);
 	}
+	mc_nics_write(ctx, &w);
 	if (w.bad) {
 		mc_error("rank %u: backend addresses do not fit %u bytes", ctx->rank, room);
 		return MC_ERR_NOSPC;
@@ -85,6 +86,7 @@ static mc_status_t read_record(struct mc_ctx *ctx, struct mc_peer *p, struct mc_
 	mc_rd_str(r, p->role, sizeof(p->role));
 	mc_rd_str(r, p->host, sizeof(p->host));
 	read_addresses(ctx, p, r);
+	mc_nics_read(p, r);
 	if (!mc_rd_end(r) || p->epoch == 0)
 		return MC_ERR_PROTO;
 	if (p->job == ctx->job)

@@ -69,11 +69,11 @@ check() # check ROOT
 		version=$(sed -n 's/^project(mc VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
 		grep -q "^## $version" CHANGELOG.md || echo "CHANGELOG.md:1: says nothing about version $version"
 		# The table of packages in docs/BUILDING.md is that of .ci/packages.
-		awk -F ' *[|] *' '/^(build|test|rdma) /{ print "| `" $2 "` | " $1 " | " $4 " |" }' .ci/packages | while IFS= read -r row; do
+		awk -F ' *[|] *' '/^(build|test|rdma|rdma-build) /{ print "| `" $2 "` | " $1 " | " $4 " |" }' .ci/packages | while IFS= read -r row; do
 			grep -qxF "$row" docs/BUILDING.md || echo "docs/BUILDING.md:1: lacks the row: $row"
 		done
-		n=$(grep -cE '^(build|test|rdma) ' .ci/packages)
-		m=$(grep -cE '^\| `[a-z0-9+-]+` \| (build|test|rdma) \|' docs/BUILDING.md)
+		n=$(grep -cE '^(build|test|rdma|rdma-build) ' .ci/packages)
+		m=$(grep -cE '^\| `[a-z0-9+-]+` \| (build|test|rdma|rdma-build) \|' docs/BUILDING.md)
 		[ "$n" = "$m" ] || echo "docs/BUILDING.md:1: lists $m packages, .ci/packages $n"
 	} >"$2"
 	[ ! -s "$2" ]

@@ -8,10 +8,10 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 jobs=${JOBS:-$(nproc)}
 passed=0 failed=0
-all_off='-DMC_WITH_UCX=OFF -DMC_WITH_PMIX=OFF -DMC_WITH_SODIUM=OFF -DMC_WITH_JSON=OFF -DMC_WITH_HWLOC=OFF -DMC_WITH_CURL=OFF'
+all_off='-DMC_WITH_UCX=OFF -DMC_WITH_VERBS=OFF -DMC_WITH_PMIX=OFF -DMC_WITH_SODIUM=OFF -DMC_WITH_JSON=OFF -DMC_WITH_HWLOC=OFF -DMC_WITH_CURL=OFF'
 for cc in gcc clang; do
 	command -v "$cc" >/dev/null 2>&1 || { echo "skipped: $cc is not installed"; continue; }
-	for off in '' -DMC_WITH_UCX=OFF -DMC_WITH_PMIX=OFF -DMC_WITH_SODIUM=OFF -DMC_WITH_JSON=OFF -DMC_WITH_HWLOC=OFF -DMC_WITH_CURL=OFF \
+	for off in '' -DMC_WITH_UCX=OFF -DMC_WITH_VERBS=OFF -DMC_WITH_PMIX=OFF -DMC_WITH_SODIUM=OFF -DMC_WITH_JSON=OFF -DMC_WITH_HWLOC=OFF -DMC_WITH_CURL=OFF \
 		"$all_off"; do
 		what="$cc ${off:-everything on}"
 		dir=$tmp/b

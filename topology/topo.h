@@ -20,6 +20,7 @@ enum {
 	MC_TOPO_NAME_MAX = 64,      /* bytes of a device name with its NUL */
 	MC_TOPO_OSDEV_MAX = 8,      /* names by which the system knows one PCI device */
 	MC_TOPO_GID_MAX = 256,      /* GIDs looked at per port */
+	MC_TOPO_NETWORK_MAX = 8,    /* networks kept per interface */
 	MC_TOPO_XML_MAX = 64 << 20, /* bytes of an XML file */
 };
 #define MC_TOPO_NONE UINT32_MAX /* no index */
@@ -43,6 +44,7 @@ struct mc_topo_node {
 	uint32_t os_index;
 	uint64_t bytes;
 	bool has_cpus; /* false: memory only, e.g. CXL */
+	char cpus[512]; /* "0-47,96-143"; "": none, or not told */
 	struct mc_topo_loc loc;
 };
 
@@ -106,6 +108,11 @@ struct mc_topo_nic {
 	bool is_bridge;
 	bool default_route;
 	bool no_address; /* interface without an IP address: of no use for TCP */
+	bool is_loopback;
+	bool present; /* seen in /sys of the machine, not only in hwloc's tree */
+	/* Those that it is directly connected to, each a hash of prefix and length. */
+	uint64_t network[MC_TOPO_NETWORK_MAX];
+	uint32_t network_n;
 	uint32_t rail;   /* number among the ports of this kind in order of PCI ids: equal numbers on equal hosts */
 	struct mc_topo_gid *gid; /* [gid_n]; only slots that are filled */
 	uint32_t gid_n;
@@ -119,7 +126,7 @@ struct mc_topo {
 	uint32_t node_n;
 	struct mc_topo_bridge *bridge; /* [bridge_n], parents before children */
 	uint32_t bridge_n;
-	struct mc_topo_pci *pci; /* [pci_n], by PCI id */
+	struct mc_topo_pci *pci; /* [pci_n], by PCI id; without hwloc only those of NICs, in no order */
 	uint32_t pci_n;
 	struct mc_topo_gpu *gpu; /* [gpu_n], by name in natural order */
 	uint32_t gpu_n;
@@ -144,6 +151,10 @@ struct mc_topo_src {
 	 * without threads; a process with registered memory or a GPU should not fork.
 	 */
 	bool isolate;
+	bool kernel_only;  /* no hwloc: NUMA nodes from the kernel, nothing of PCI; cheap. Not with xml_file. */
+	bool present_only; /* of the NICs only those that /sys of this machine has; for a file of this machine */
+	bool loopback;     /* loopback interfaces too; they are used only where a policy includes them */
+	bool addressed;    /* only interfaces with an address: on hosts with hundreds of others it saves much */
 };
 
 /*
@@ -151,6 +162,8 @@ struct mc_topo_src {
  * MC_ERR_UNSUPPORTED: XML in a build without hwloc.
  */
 mc_status_t mc_topo_load(const struct mc_topo_src *src, struct mc_topo **topo_out, char *err, size_t err_len);
+/* What a file is now, as a word; another file, or this one after a change, has another. false: no readable file. */
+bool mc_topo_file_mark(const char *path, char *out, size_t len);
 /* From the bytes of an XML file, without sysfs; name is for messages. */
 mc_status_t mc_topo_load_xml(const void *xml, size_t len, const char *name, bool isolate, struct mc_topo **topo_out,
 			     char *err, size_t err_len);
@@ -217,6 +230,7 @@ struct mc_topo_want {
 	const struct mc_topo_policy *policy; /* NULL: none */
 	uint32_t local_rank;                 /* number of this rank on its host; spreads ranks over equally near NICs */
 	uint32_t use_max;                    /* use at most that many NICs; 0: all that are equally near */
+	uint32_t sharers;                    /* ranks that share the equally near, each its part; 0: nobody */
 };
 
 struct mc_topo_pick {
@@ -243,6 +257,18 @@ struct mc_topo_choice {
 /* MC_ERR_NOMEM. Free with mc_topo_choice_free(). */
 mc_status_t mc_topo_choose(const struct mc_topo *t, const struct mc_topo_want *want, struct mc_topo_choice *out);
 void mc_topo_choice_free(struct mc_topo_choice *c);
+/*
+ * For a rank: like mc_topo_choose(), but of interfaces also those are used that lead to networks which the nearest do
+ * not reach: a peer may have an address in those only.
+ */
+mc_status_t mc_topo_choose_rank(const struct mc_topo *t, const struct mc_topo_want *want, struct mc_topo_choice *out);
+/* Ranks of this host that share the NICs near that memory, if they are dealt out evenly over the nodes. */
+uint32_t mc_topo_sharers(const struct mc_topo *t, const struct mc_topo_buf *buf, uint32_t local_size);
+/*
+ * The node where all of these CPUs are, bit i of cpu[] is CPU i; MC_TOPO_NONE: several, none, or there is but one node,
+ * so that nothing is to be decided.
+ */
+uint32_t mc_topo_home(const struct mc_topo *t, const uint64_t *cpu, uint32_t cpu_max);
 /* The used ones as "mlx5_0:1,mlx5_1:1" or "eth0": what UCX_NET_DEVICES and MC_DEVICE take. false: does not fit. */
 bool mc_topo_choice_devices(const struct mc_topo *t, const struct mc_topo_choice *c, char *out, size_t len);
 

@@ -102,6 +102,9 @@ static mc_status_t take_nodes_all(struct reader *r, const char *name, char *err,
 		n->os_index = o->os_index;
 		n->bytes = o->attr->numanode.local_memory;
 		n->has_cpus = o->cpuset != NULL && !hwloc_bitmap_iszero(o->cpuset);
+		if (n->has_cpus &&
+		    hwloc_bitmap_list_snprintf(n->cpus, sizeof(n->cpus), o->cpuset) >= (int)sizeof(n->cpus))
+			n->cpus[0] = '\0';
 		n->loc.known = true;
 		n->loc.package = package_of(r, o->nodeset);
 	}

@@ -37,10 +37,12 @@ bool mc_topo_parse_word(const char *s, size_t len, char *out, size_t out_len);  
 bool mc_topo_parse_busid(const char *s, size_t len, char out[24]);
 /* "0-3,7": calls add for each number below max; false: not such a list, or a number too large. */
 bool mc_topo_parse_list(const char *s, size_t len, uint32_t max, void (*add)(void *arg, uint32_t value), void *arg);
+/* network: of the prefix that the interface is directly connected to; 0: none told by this line */
+typedef void (*mc_topo_addr_f)(void *arg, const char *name, bool is_default, uint64_t network);
 /* /proc/net/route: f for each interface that has an IPv4 route, so an address. */
-void mc_topo_parse_route(const char *s, size_t len, void (*f)(void *arg, const char *name, bool is_default), void *arg);
+void mc_topo_parse_route(const char *s, size_t len, mc_topo_addr_f f, void *arg);
 /* /proc/net/if_inet6: f for each interface with an IPv6 address that is not link-local. */
-void mc_topo_parse_inet6(const char *s, size_t len, void (*f)(void *arg, const char *name, bool is_default), void *arg);
+void mc_topo_parse_inet6(const char *s, size_t len, mc_topo_addr_f f, void *arg);
 
 /* ---- loaders: hwloc's tree first, then what sysfs says about ports and interfaces, then order and names ---- */
 
@@ -52,10 +54,12 @@ struct mc_topo_input {
 	bool gpu_names, isolate;
 };
 mc_status_t mc_topo_read_hwloc(struct mc_topo *t, const struct mc_topo_input *in, char *err, size_t err_len);
+/* topo_kernel.c: nodes as the kernel shows them; root "" or a recorded tree */
+mc_status_t mc_topo_read_kernel(struct mc_topo *t, const char *root, char *err, size_t err_len);
 /* topo_isolate.c: the same in a child process */
 mc_status_t mc_topo_read_isolated(struct mc_topo *t, const struct mc_topo_input *in, char *err, size_t err_len);
 /* topo_sysfs.c: add to what is there; what cannot be read or understood is left out. False: no memory. */
-bool mc_topo_read_sysfs(struct mc_topo *t, const char *root);
+bool mc_topo_read_sysfs(struct mc_topo *t, const char *root, const struct mc_topo_src *src);
 /* topo_load.c */
 uint32_t mc_topo_pci_find(const struct mc_topo *t, const char *busid); /* MC_TOPO_NONE: not there */
 

@@ -215,7 +215,8 @@ static bool nic_ok(const struct mc_topo *t, const struct mc_topo_nic *n)
 			return false;
 	}
 	return bool_ok(&n->is_virtual) && bool_ok(&n->is_bridge) && bool_ok(&n->default_route) &&
-	       bool_ok(&n->no_address) && loc_ok(t, &n->loc);
+	       bool_ok(&n->no_address) && bool_ok(&n->is_loopback) && bool_ok(&n->present) &&
+	       n->network_n <= MC_TOPO_NETWORK_MAX && loc_ok(t, &n->loc);
 }
 
 static bool gpu_ok(const struct mc_topo *t, const struct mc_topo_gpu *g)
@@ -234,7 +235,7 @@ static bool topo_ok(const struct mc_topo *t)
 	bool ok = t->node_n > 0;
 
 	for (uint32_t i = 0; ok && i < t->node_n; i++)
-		ok = bool_ok(&t->node[i].has_cpus) && loc_ok(t, &t->node[i].loc);
+		ok = bool_ok(&t->node[i].has_cpus) && TEXT_OK(t->node[i].cpus) && loc_ok(t, &t->node[i].loc);
 	for (uint32_t i = 0; ok && i < t->bridge_n; i++)
 		ok = (t->bridge[i].parent == MC_TOPO_NONE || t->bridge[i].parent < i) && TEXT_OK(t->bridge[i].text) &&
 		     loc_ok(t, &t->bridge[i].loc);

@@ -178,23 +178,49 @@ static void put_in_order(struct mc_topo *t)
 	}
 }
 
-static mc_status_t load(const struct mc_topo_input *in, const char *root, struct mc_topo **topo_out, char *err,
-			size_t err_len)
+/* NICs of another machine, or of this one before it was changed, do nobody any good. */
+static void drop_absent(struct mc_topo *t)
 {
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < t->nic_n; i++) {
+		if (t->nic[i].present)
+			t->nic[kept++] = t->nic[i];
+		else
+			free(t->nic[i].gid);
+	}
+	t->nic_n = kept;
+}
+
+static mc_status_t read_tree(struct mc_topo *t, const struct mc_topo_input *in, const struct mc_topo_src *src,
+			     char *err, size_t err_len)
+{
+	if (src->kernel_only && in->xml == NULL)
+		return mc_topo_read_kernel(t, src->root == NULL || strcmp(src->root, "/") == 0 ? "" : src->root, err,
+					   err_len);
+	return in->isolate ? mc_topo_read_isolated(t, in, err, err_len) : mc_topo_read_hwloc(t, in, err, err_len);
+}
+
+static mc_status_t load(const struct mc_topo_input *in, const struct mc_topo_src *src, struct mc_topo **topo_out,
+			char *err, size_t err_len)
+{
+	const char *root = src->root;
 	mc_status_t s;
 	struct mc_topo *t = calloc(1, sizeof(*t));
 
 	if (t == NULL)
 		return mc_topo_fail(MC_ERR_NOMEM, err, err_len, "no memory for the topology");
-	s = in->isolate ? mc_topo_read_isolated(t, in, err, err_len) : mc_topo_read_hwloc(t, in, err, err_len);
+	s = read_tree(t, in, src, err, err_len);
 	if (s != MC_OK)
 		goto undo_topo;
 	if (root == NULL)
 		root = t->live ? "/" : "";
-	if (root[0] != '\0' && !mc_topo_read_sysfs(t, root)) {
+	if (root[0] != '\0' && !mc_topo_read_sysfs(t, root, src)) {
 		s = mc_topo_fail(MC_ERR_NOMEM, err, err_len, "no memory for the topology");
 		goto undo_topo;
 	}
+	if (src->present_only)
+		drop_absent(t);
 	put_in_order(t);
 	*topo_out = t;
 	return MC_OK;
@@ -206,9 +232,10 @@ undo_topo:
 mc_status_t mc_topo_load_xml(const void *xml, size_t len, const char *name, bool isolate, struct mc_topo **topo_out,
 			     char *err, size_t err_len)
 {
+	const struct mc_topo_src src = {.xml_file = name};
 	struct mc_topo_input in = {.xml = xml, .len = len, .name = name, .isolate = isolate};
 
-	return load(&in, NULL, topo_out, err, err_len);
+	return load(&in, &src, topo_out, err, err_len);
 }
 
 /* Read a file of bounded size whole; a pipe, a directory or a device is refused before it can block. */
@@ -265,12 +292,12 @@ mc_status_t mc_topo_load(const struct mc_topo_src *src, struct mc_topo **topo_ou
 	mc_status_t s;
 
 	if (src->xml_file == NULL)
-		return load(&in, src->root, topo_out, err, err_len);
+		return load(&in, src, topo_out, err, err_len);
 	s = read_file(src->xml_file, &xml, &in.len, err, err_len);
 	if (s != MC_OK)
 		return s;
 	in.xml = xml;
-	s = load(&in, src->root, topo_out, err, err_len);
+	s = load(&in, src, topo_out, err, err_len);
 	free(xml);
 	return s;
 }
@@ -287,4 +314,17 @@ void mc_topo_free(struct mc_topo *t)
 	free(t->bridge);
 	free(t->node);
 	free(t);
+}
+
+bool mc_topo_file_mark(const char *path, char *out, size_t len)
+{
+	struct stat st;
+	int n;
+
+	if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || access(path, R_OK) != 0)
+		return false;
+	n = snprintf(out, len, "%llx.%llx.%llx.%llx.%lx", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
+		     (unsigned long long)st.st_size, (unsigned long long)st.st_mtim.tv_sec,
+		     (unsigned long)st.st_mtim.tv_nsec);
+	return n > 0 && (size_t)n < len;
 }

@@ -288,7 +288,43 @@ static const char *next_line(const char **s, size_t *len, size_t *line_len)
 	return line;
 }
 
-void mc_topo_parse_route(const char *s, size_t len, void (*f)(void *arg, const char *name, bool is_default), void *arg)
+/* FNV-1a; never 0. */
+static uint64_t network_hash(const uint32_t *word, size_t n)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ word[i]) * UINT64_C(0x100000001b3);
+	return h != 0 ? h : 1;
+}
+
+/* Columns after the name: destination, gateway, flags, references, uses, metric, mask, ... ; each as hex or decimal. */
+static bool route_line(const char *s, size_t len, bool *is_default, uint64_t *network)
+{
+	uint32_t v[8] = {0};
+	size_t k = 0, at = 0;
+
+	while (k < 7 && at < len) {
+		size_t n = hex_run(s + at, len - at, 8, &v[k]);
+		if (n == 0 || (k < 2 && n != 8))
+			break;
+		k++;
+		at += n;
+		while (k > 2 && at < len && s[at] != '\t')
+			at++; /* a metric of many digits */
+		if (at < len && s[at] != '\t')
+			break;
+		at++;
+	}
+	if (k == 0)
+		return false;
+	*is_default = v[0] == 0;
+	/* Without a gateway it is the interface's own network. */
+	*network = k == 7 && v[0] != 0 && v[1] == 0 ? network_hash((uint32_t[]){4, v[0], v[6]}, 3) : 0;
+	return true;
+}
+
+void mc_topo_parse_route(const char *s, size_t len, mc_topo_addr_f f, void *arg)
 {
 	char name[MC_TOPO_NAME_MAX];
 	const char *line;
@@ -298,14 +334,35 @@ void mc_topo_parse_route(const char *s, size_t len, void (*f)(void *arg, const c
 	while ((line = next_line(&s, &len, &n)) != NULL) {
 		const char *tab = memchr(line, '\t', n);
 		size_t at = tab != NULL ? (size_t)(tab - line) : n;
+		bool is_default;
+		uint64_t network;
 		/* The first line names the columns: interface, destination, gateway, ... */
-		if (!first && n - at > 9 && tab[9] == '\t' && mc_topo_parse_word(line, at, name, sizeof(name)))
-			f(arg, name, memcmp(tab + 1, "00000000", 8) == 0);
+		if (!first && n > at && mc_topo_parse_word(line, at, name, sizeof(name)) &&
+		    route_line(tab + 1, n - at - 1, &is_default, &network))
+			f(arg, name, is_default, network);
 		first = false;
 	}
 }
 
-void mc_topo_parse_inet6(const char *s, size_t len, void (*f)(void *arg, const char *name, bool is_default), void *arg)
+/* 32 hex digits and a prefix length of two. */
+static uint64_t inet6_network(const char *address, const char *prefix)
+{
+	uint32_t word[6] = {6}, bits;
+
+	if (strlen(address) != 32 || hex_run(prefix, strlen(prefix), 2, &bits) == 0 || bits > 128)
+		return 0;
+	for (uint32_t k = 0; k < 4; k++) {
+		uint32_t keep = bits > k * 32 ? bits - k * 32 : 0;
+		if (hex_run(address + (size_t)k * 8, 8, 8, &word[1 + k]) != 8)
+			return 0;
+		if (keep < 32)
+			word[1 + k] &= keep == 0 ? 0 : UINT32_MAX << (32 - keep);
+	}
+	word[5] = bits;
+	return network_hash(word, 6);
+}
+
+void mc_topo_parse_inet6(const char *s, size_t len, mc_topo_addr_f f, void *arg)
 {
 	char text[160], *save = NULL;
 	const char *line;
@@ -320,6 +377,6 @@ void mc_topo_parse_inet6(const char *s, size_t len, void (*f)(void *arg, const c
 			field[k++] = p;
 		/* address, index, prefix length, scope (00: global), flags, interface */
 		if (k == 6 && strcmp(field[3], "00") == 0 && strlen(field[5]) < MC_TOPO_NAME_MAX)
-			f(arg, field[5], false);
+			f(arg, field[5], false, inet6_network(field[0], field[2]));
 	}
 }

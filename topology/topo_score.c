@@ -64,8 +64,10 @@ static bool usable(const struct mc_topo_nic *nic)
 /* ---- what is taken into account
  * ---------------------------------------------------------------------------------------- */
 
-static bool allowed(const struct mc_topo_policy *p, uint32_t nic)
+static bool allowed(const struct mc_topo *t, const struct mc_topo_policy *p, uint32_t nic)
 {
+	if (t->nic[nic].is_loopback && (p == NULL || nic >= p->nic_n || p->include == NULL))
+		return false; /* only who names it wants it */
 	if (p == NULL || nic >= p->nic_n)
 		return true;
 	return (p->include == NULL || p->include[nic]) && (p->exclude == NULL || !p->exclude[nic]);
@@ -103,7 +105,7 @@ static enum mc_topo_link best_link(const struct mc_topo *t, const struct mc_topo
 
 	for (uint32_t i = 0; i < t->nic_n; i++) {
 		const struct mc_topo_nic *n = &t->nic[i];
-		if (n->kind != w->kind || !usable(n) || !allowed(w->policy, i))
+		if (n->kind != w->kind || !usable(n) || !allowed(t, w->policy, i))
 			continue;
 		f[n->link].live_n++;
 		f[n->link].live_mbps += n->rate_mbps;
@@ -124,7 +126,7 @@ static uint32_t fastest(const struct mc_topo *t, const struct mc_topo_want *w, e
 
 	for (uint32_t i = 0; i < t->nic_n; i++) {
 		const struct mc_topo_nic *n = &t->nic[i];
-		if (n->kind == w->kind && usable(n) && allowed(w->policy, i) &&
+		if (n->kind == w->kind && usable(n) && allowed(t, w->policy, i) &&
 		    (n->link == link || w->kind == MC_TOPO_NETWORK) && n->rate_mbps > best)
 			best = n->rate_mbps;
 	}
@@ -255,12 +257,13 @@ static void pick_fill(const struct mc_topo *t, const struct mc_topo_want *w, enu
 }
 
 /*
- * Ranks of one host begin at different NICs of the best tier. The shift by r / n makes that hold also for every n-th
- * rank, as when ranks are dealt out over the sockets in turn.
+ * Ranks of one host begin at different NICs of the best tier, each `part` of them after the one before. The shift by
+ * r / m makes that hold also for every m-th rank, as when ranks are dealt out over the sockets in turn.
  */
-static bool rotate(struct mc_topo_pick *pick, uint32_t n, uint32_t local_rank)
+static bool rotate(struct mc_topo_pick *pick, uint32_t n, uint32_t part, uint32_t local_rank)
 {
-	uint32_t by = (local_rank % n + local_rank / n % n) % n;
+	uint32_t m = (n + part - 1) / part; /* ranks until all are used */
+	uint32_t by = (uint32_t)((uint64_t)part * ((local_rank % m + local_rank / m % m) % m) % n);
 	struct mc_topo_pick *old;
 
 	if (n < 2 || by == 0)
@@ -303,11 +306,11 @@ mc_status_t mc_topo_choose(const struct mc_topo *t, const struct mc_topo_want *w
 {
 	struct mc_topo_choice c = {.pick = NULL};
 	enum mc_topo_link link = best_link(t, w);
-	uint32_t fast = fastest(t, w, link), tie = 0;
+	uint32_t fast = fastest(t, w, link), tie = 0, part;
 
 	for (uint32_t i = 0; i < t->nic_n; i++) {
 		struct mc_topo_pick *p;
-		if (t->nic[i].kind != w->kind || (!allowed(w->policy, i) && !mapped(w->policy, &w->buf, i)))
+		if (t->nic[i].kind != w->kind || (!allowed(t, w->policy, i) && !mapped(w->policy, &w->buf, i)))
 			continue;
 		p = mc_topo_push(&c.pick, &c.n, sizeof(*p));
 		if (p == NULL)
@@ -321,11 +324,14 @@ mc_status_t mc_topo_choose(const struct mc_topo *t, const struct mc_topo_want *w
 		c.pick[i].tier = c.pick[i - 1].tier + (c.pick[i].key != c.pick[i - 1].key);
 	while (tie < c.n && !c.pick[tie].dead && c.pick[tie].tier == 0)
 		tie++;
-	if (tie > 0 && !rotate(c.pick, tie, w->local_rank))
+	part = w->sharers > 1 ? (tie + w->sharers - 1) / w->sharers : tie;
+	if (w->use_max > 0 && w->use_max < part)
+		part = w->use_max;
+	if (tie > 0 && !rotate(c.pick, tie, part < tie ? part : 1, w->local_rank))
 		goto undo_picks;
 	/* Bytes of a TCP connection go through one interface; more than one means more connections, and the caller asks
 	 * for it. */
-	c.use_n = w->use_max > 0 && w->use_max < tie ? w->use_max : tie;
+	c.use_n = part;
 	for (uint32_t i = 0; i < c.use_n; i++)
 		c.pick[i].use = true;
 	for (uint32_t i = 0; i < c.n; i++)

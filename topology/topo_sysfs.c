@@ -100,40 +100,69 @@ static bool link_busid(const char *path, char out[24])
 
 struct scan {
 	struct mc_topo *t;
+	const struct mc_topo_src *src;
 	const char *root;
 	char dir[PATH_ROOM]; /* of the device or the port */
 	char device[MC_TOPO_NAME_MAX];
 	uint32_t nic; /* index: the array may move */
 	char guid[20];
-	uint32_t gids_seen;
+	bool nomem;
 };
+
+/* The node that the kernel tells; a machine with one node needs no word. */
+static void place_by_kernel(const struct scan *s, struct mc_topo_loc *loc)
+{
+	const struct mc_topo *t = s->t;
+	char text[TEXT_ROOM];
+	int64_t node = -1;
+
+	loc->package = -1;
+	if (t->node_n > 1 &&
+	    (!mc_topo_parse_i64(text, file_read(s->dir, "device/numa_node", text, sizeof(text)), &node) || node < 0))
+		return;
+	for (uint32_t i = 0; i < t->node_n; i++) {
+		if (t->node_n == 1 || (uint64_t)node == t->node[i].os_index) {
+			*loc = t->node[i].loc;
+			return;
+		}
+	}
+}
+
+/* Without hwloc the devices of NICs are still told, for their order and make: rails must be the same on all ranks. */
+static uint32_t pci_add(struct scan *s, const char *busid)
+{
+	struct mc_topo_pci *pci = mc_topo_push(&s->t->pci, &s->t->pci_n, sizeof(*pci));
+	char text[TEXT_ROOM];
+	uint64_t v;
+
+	if (pci == NULL)
+		return MC_TOPO_NONE;
+	mc_topo_copy(pci->busid, sizeof(pci->busid), busid);
+	if (mc_topo_parse_u64(text, file_read(s->dir, "device/vendor", text, sizeof(text)), &v))
+		pci->vendor = (uint16_t)v;
+	if (mc_topo_parse_u64(text, file_read(s->dir, "device/device", text, sizeof(text)), &v))
+		pci->device = (uint16_t)v;
+	place_by_kernel(s, &pci->loc);
+	return s->t->pci_n - 1;
+}
 
 /* Place from hwloc's PCI device where it has one, else from the kernel's numa_node. */
 static void place(struct scan *s, struct mc_topo_nic *nic)
 {
 	struct mc_topo *t = s->t;
-	char busid[24], text[TEXT_ROOM], path[PATH_ROOM];
-	int64_t node;
+	char busid[24], path[PATH_ROOM];
 
 	if (nic->pci == MC_TOPO_NONE) {
-		if (link_busid(s->dir, busid) || (path_make(path, "%s/device", s->dir) && link_busid(path, busid)))
+		if (link_busid(s->dir, busid) || (path_make(path, "%s/device", s->dir) && link_busid(path, busid))) {
 			nic->pci = mc_topo_pci_find(t, busid);
+			if (nic->pci == MC_TOPO_NONE && s->src->kernel_only)
+				nic->pci = pci_add(s, busid);
+		}
 		if (nic->pci != MC_TOPO_NONE)
 			nic->loc = t->pci[nic->pci].loc;
 	}
-	if (nic->pci != MC_TOPO_NONE || nic->loc.known)
-		return;
-	nic->loc.package = -1;
-	for (uint32_t i = 0; i < t->node_n; i++) {
-		bool here =
-			t->node_n == 1 ||
-			(mc_topo_parse_i64(text, file_read(s->dir, "device/numa_node", text, sizeof(text)), &node) &&
-			 node >= 0 && (uint64_t)node == t->node[i].os_index);
-		if (!here)
-			continue;
-		nic->loc = t->node[i].loc;
-		return;
-	}
+	if (nic->pci == MC_TOPO_NONE && !nic->loc.known)
+		place_by_kernel(s, &nic->loc);
 }
 
 static struct mc_topo_nic *nic_get(struct scan *s, enum mc_topo_kind kind, const char *name, uint32_t port)
@@ -212,6 +241,7 @@ static bool port_read(void *arg, const char *name)
 	if (nic == NULL)
 		return false;
 	place(&s, nic);
+	nic->present = true;
 	if (!path_make(s.dir, "%s/ports/%s", dev->dir, name))
 		return true;
 	mc_topo_copy(nic->guid, sizeof(nic->guid), dev->guid);
@@ -235,7 +265,7 @@ static bool port_read(void *arg, const char *name)
 static bool device_read(void *arg, const char *name)
 {
 	struct scan *all = arg;
-	struct scan s = {.t = all->t, .root = all->root};
+	struct scan s = {.t = all->t, .root = all->root, .src = all->src};
 	char text[TEXT_ROOM], path[PATH_ROOM];
 
 	mc_topo_copy(s.device, sizeof(s.device), name);
@@ -266,12 +296,14 @@ static bool interface_read(void *arg, const char *name)
 	if (!path_make(s->dir, "%s/sys/class/net/%s", s->root, name))
 		return true;
 	/* Files such as bonding_masters lie there too; the loopback interface leads nowhere. */
-	if (!mc_topo_parse_u64(text, file_read(s->dir, "type", text, sizeof(text)), &type) || type == LOOPBACK)
+	if (!mc_topo_parse_u64(text, file_read(s->dir, "type", text, sizeof(text)), &type) ||
+	    (type == LOOPBACK && !s->src->loopback))
 		return true;
 	nic = nic_get(s, MC_TOPO_NETWORK, name, 0);
 	if (nic == NULL)
 		return false;
 	place(s, nic);
+	nic->present = true;
 	mc_topo_parse_operstate(text, file_read(s->dir, "operstate", text, sizeof(text)), &nic->state);
 	/* Drivers that do not keep operstate say "unknown"; then the carrier counts. */
 	if (nic->state == MC_TOPO_STATE_UNKNOWN &&
@@ -287,59 +319,106 @@ static bool interface_read(void *arg, const char *name)
 		nic->link = MC_TOPO_LINK_ETHERNET;
 	else if (type == 32)
 		nic->link = MC_TOPO_LINK_INFINIBAND;
+	nic->is_loopback = type == LOOPBACK;
 	nic->is_virtual = !exists(s->dir, "device");
 	nic->is_bridge = exists(s->dir, "bridge");
 	return true;
 }
 
-static void has_address(void *arg, const char *name, bool is_default)
+static void has_address(void *arg, const char *name, bool is_default, uint64_t network)
 {
 	struct mc_topo *t = arg;
 
 	for (uint32_t i = 0; i < t->nic_n; i++) {
-		if (t->nic[i].kind != MC_TOPO_NETWORK || strcmp(t->nic[i].name, name) != 0)
+		struct mc_topo_nic *nic = &t->nic[i];
+		bool known = network == 0 || nic->network_n == MC_TOPO_NETWORK_MAX;
+		if (nic->kind != MC_TOPO_NETWORK || strcmp(nic->name, name) != 0)
 			continue;
-		t->nic[i].no_address = false;
-		t->nic[i].default_route = t->nic[i].default_route || is_default;
+		nic->no_address = false;
+		nic->default_route = nic->default_route || is_default;
+		for (uint32_t k = 0; k < nic->network_n && !known; k++)
+			known = nic->network[k] == network;
+		if (!known)
+			nic->network[nic->network_n++] = network;
 	}
 }
 
-/* An interface without an IP address is of no use for TCP. Where the kernel's lists are missing, nobody is accused. */
-static bool addresses_read(struct mc_topo *t, const char *root)
-{
-	char *v4 = malloc(ROUTES_ROOM), *v6 = malloc(ROUTES_ROOM);
+/* The kernel's lists of addresses. */
+struct addresses {
+	char *v4, *v6;
 	size_t v4_len, v6_len;
+};
 
-	if (v4 == NULL || v6 == NULL) {
-		free(v4);
-		free(v6);
+static bool addresses_read(struct addresses *a, const char *root)
+{
+	a->v4 = malloc(ROUTES_ROOM);
+	a->v6 = malloc(ROUTES_ROOM);
+	if (a->v4 == NULL || a->v6 == NULL)
 		return false;
-	}
-	v4_len = file_read(root, "proc/net/route", v4, ROUTES_ROOM);
-	v6_len = file_read(root, "proc/net/if_inet6", v6, ROUTES_ROOM);
-	for (uint32_t i = 0; v4_len > 0 && v4_len + v6_len < ROUTES_ROOM && i < t->nic_n; i++)
-		t->nic[i].no_address = t->nic[i].kind == MC_TOPO_NETWORK;
-	mc_topo_parse_route(v4, v4_len, has_address, t);
-	mc_topo_parse_inet6(v6, v6_len, has_address, t);
-	free(v4);
-	free(v6);
+	a->v4_len = file_read(root, "proc/net/route", a->v4, ROUTES_ROOM);
+	a->v6_len = file_read(root, "proc/net/if_inet6", a->v6, ROUTES_ROOM);
 	return true;
 }
 
-bool mc_topo_read_sysfs(struct mc_topo *t, const char *root)
+/* Where a list is missing or has been cut nobody is accused. */
+static bool addresses_whole(const struct addresses *a)
 {
-	struct scan s = {.t = t, .root = root};
+	return a->v4_len > 0 && a->v4_len < ROUTES_ROOM && a->v6_len < ROUTES_ROOM;
+}
+
+/* An interface without an IP address is of no use for TCP. */
+static void addresses_apply(const struct addresses *a, struct mc_topo *t)
+{
+	for (uint32_t i = 0; addresses_whole(a) && i < t->nic_n; i++)
+		t->nic[i].no_address = t->nic[i].kind == MC_TOPO_NETWORK && !t->nic[i].is_loopback;
+	mc_topo_parse_route(a->v4, a->v4_len, has_address, t);
+	mc_topo_parse_inet6(a->v6, a->v6_len, has_address, t);
+}
+
+static bool interface_known(const struct mc_topo *t, const char *name)
+{
+	for (uint32_t i = 0; i < t->nic_n; i++) {
+		if (t->nic[i].kind == MC_TOPO_NETWORK && t->nic[i].present && strcmp(t->nic[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* An interface that the kernel's lists name. Where /sys is that of another network namespace it may not be there. */
+static void interface_named(void *arg, const char *name, bool is_default, uint64_t network)
+{
+	struct scan *s = arg;
+
+	(void)is_default;
+	(void)network;
+	if (name_ok(name) && strchr(name, '/') == NULL && !interface_known(s->t, name))
+		s->nomem = !interface_read(s, name) || s->nomem;
+}
+
+bool mc_topo_read_sysfs(struct mc_topo *t, const char *root, const struct mc_topo_src *src)
+{
+	struct addresses a = {.v4 = NULL};
+	struct scan s = {.t = t, .src = src, .root = root};
 	char path[PATH_ROOM];
+	bool ok;
 
 	if (strcmp(root, "/") == 0)
 		s.root = ""; /* paths begin with one slash */
 	if (!path_make(path, "%s/sys/class/infiniband", s.root))
 		return true;
-	if (!dir_each(path, device_read, &s))
-		return false;
-	if (path_make(path, "%s/sys/class/net", s.root) && !dir_each(path, interface_read, &s))
-		return false;
-	return addresses_read(t, s.root);
+	ok = dir_each(path, device_read, &s) && addresses_read(&a, s.root);
+	if (ok && src->addressed && addresses_whole(&a)) {
+		mc_topo_parse_route(a.v4, a.v4_len, interface_named, &s);
+		mc_topo_parse_inet6(a.v6, a.v6_len, interface_named, &s);
+		ok = !s.nomem;
+	} else if (ok && path_make(path, "%s/sys/class/net", s.root)) {
+		ok = dir_each(path, interface_read, &s);
+	}
+	if (ok)
+		addresses_apply(&a, t);
+	free(a.v4);
+	free(a.v6);
+	return ok;
 }
 
 /* ---- counters

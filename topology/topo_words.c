@@ -124,9 +124,11 @@ void mc_topo_nic_id_fill(const struct mc_topo_nic *nic, struct mc_topo_nic_id *o
 /* ---- pairs
  * ------------------------------------------------------------------------------------------------------------ */
 
+/* An interface carries TCP, a port verbs: one cannot answer the other, also where both are Ethernet. */
 static bool can_talk(const struct mc_topo_nic_id *a, const struct mc_topo_nic_id *b)
 {
-	return a->link == b->link || a->link == MC_TOPO_LINK_UNKNOWN || b->link == MC_TOPO_LINK_UNKNOWN;
+	return (a->port == 0) == (b->port == 0) &&
+	       (a->link == b->link || a->link == MC_TOPO_LINK_UNKNOWN || b->link == MC_TOPO_LINK_UNKNOWN);
 }
 
 struct side {

@@ -56,46 +56,35 @@ static void list_devices(const char *path, char *out, size_t len)
 
 	while (d != NULL && (e = readdir(d)) != NULL) {
 		size_t used = strlen(out);
-		if (e->d_name[0] != '.')
-			snprintf(out + used, len - used, "%s%s", used > 0 ? ", " : "", e->d_name);
+		if (e->d_name[0] != '.' && used + strlen(e->d_name) + 3 < len)
+			snprintf(out + used, len - used, "%s%.200s", used > 0 ? ", " : "", e->d_name);
 	}
 	if (d != NULL)
 		closedir(d);
 }
 
-static bool device_exists(const char *name)
+/*
+ * What the engine chose, as UCX wants it: "mlx5_0:1,eth0,lo". Loopback stays, for peers on this host; the choice is
+ * about the network. false: does not fit.
+ */
+static bool nic_list(const struct mc_be_cfg *cfg, char *out, size_t room)
 {
-	char path[160], base[80];
+	size_t at = 0;
 
-	if (name[0] == '\0' || strchr(name, '/') != NULL || strlen(name) >= sizeof(base))
-		return false;
-	snprintf(base, sizeof(base), "%s", name);
-	snprintf(path, sizeof(path), "/sys/class/net/%s", base);
-	if (access(path, F_OK) == 0)
-		return true;
-	base[strcspn(base, ":")] = '\0';
-	snprintf(path, sizeof(path), "/sys/class/infiniband/%s", base);
-	return access(path, F_OK) == 0;
-}
-
-/* Every name in MC_DEVICE must exist: UCX would go on silently without it. */
-static mc_status_t devices_check(const char *list, char *why, size_t why_len)
-{
-	char copy[512], have[512] = "", *save = NULL;
-
-	if ((size_t)snprintf(copy, sizeof(copy), "%s", list) >= sizeof(copy)) {
-		snprintf(why, why_len, "MC_DEVICE is longer than %zu bytes", sizeof(copy) - 1);
-		return MC_ERR_CONFIG;
-	}
-	for (char *name = strtok_r(copy, ",", &save); name != NULL; name = strtok_r(NULL, ",", &save)) {
-		if (device_exists(name))
+	out[0] = '\0';
+	for (uint32_t i = 0; i < cfg->nic_n && at < room; i++) {
+		const struct mc_be_nic *nic = &cfg->nic[i];
+		const char *comma = at > 0 ? "," : "";
+		if (!nic->use || (cfg->transports & (nic->port > 0 ? MC_TP_RDMA : MC_TP_TCP)) == 0)
 			continue;
-		list_devices("/sys/class/infiniband", have, sizeof(have));
-		list_devices("/sys/class/net", have, sizeof(have));
-		snprintf(why, why_len, "MC_DEVICE: no device '%s' on this host; there are: %s", name, have);
-		return MC_ERR_CONFIG;
+		if (nic->port > 0)
+			at += (size_t)snprintf(out + at, room - at, "%s%s:%u", comma, nic->name, nic->port);
+		else
+			at += (size_t)snprintf(out + at, room - at, "%s%s", comma, nic->name);
 	}
-	return MC_OK;
+	if (at < room && !cfg->nic_named && (cfg->transports & MC_TP_TCP))
+		at += (size_t)snprintf(out + at, room - at, "%slo", at > 0 ? "," : "");
+	return at < room;
 }
 
 static mc_status_t modify(ucp_config_t *config, const char *key, const char *env, const char *value, char *why,
@@ -112,6 +101,25 @@ static mc_status_t modify(ucp_config_t *config, const char *key, const char *env
 	return MC_ERR_UNSUPPORTED;
 }
 
+/* Where all that works is to be used UCX finds it by itself. */
+static mc_status_t devices_fill(ucp_config_t *config, const struct mc_be_cfg *cfg, char *why, size_t why_len)
+{
+	char list[MC_BE_NIC_MAX * 72];
+
+	if (user_set("UCX_NET_DEVICES")) {
+		mc_info("ucx: rank %u: UCX_NET_DEVICES is set, so mc does not choose NICs", cfg->rank);
+		return MC_OK;
+	}
+	if (!cfg->nic_narrow || (cfg->transports & (MC_TP_TCP | MC_TP_RDMA)) == 0)
+		return MC_OK;
+	if (!nic_list(cfg, list, sizeof(list)) || list[0] == '\0') {
+		snprintf(why, why_len, "of the NICs that MC_DEVICE allows none works [port-state, see mcinfo doctor]");
+		return cfg->transports & MC_TP_SHM ? MC_OK : MC_ERR_UNSUPPORTED;
+	}
+	mc_debug("ucx: rank %u: UCX_NET_DEVICES=%s", cfg->rank, list);
+	return modify(config, "NET_DEVICES", "UCX_NET_DEVICES", list, why, why_len);
+}
+
 static mc_status_t config_fill(ucp_config_t *config, const struct mc_be_cfg *cfg, char *why, size_t why_len)
 {
 	const uint32_t all = MC_TP_SHM | MC_TP_TCP | MC_TP_RDMA;
@@ -121,11 +129,8 @@ static mc_status_t config_fill(ucp_config_t *config, const struct mc_be_cfg *cfg
 	tls_list(cfg->transports, tls, sizeof(tls));
 	if ((cfg->transports & all) != all)
 		s = modify(config, "TLS", "UCX_TLS", tls, why, why_len);
-	if (s == MC_OK && cfg->config != NULL && cfg->config->device != NULL && cfg->config->device[0] != '\0') {
-		s = devices_check(cfg->config->device, why, why_len);
-		if (s == MC_OK)
-			s = modify(config, "NET_DEVICES", "UCX_NET_DEVICES", cfg->config->device, why, why_len);
-	}
+	if (s == MC_OK)
+		s = devices_fill(config, cfg, why, why_len);
 	for (size_t i = 0; s == MC_OK && i < MC_ARRAY_LEN(defaults); i++)
 		if (defaults[i].transports & cfg->transports)
 			s = modify(config, defaults[i].key, defaults[i].env, defaults[i].value, why, why_len);

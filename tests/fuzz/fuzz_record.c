@@ -22,6 +22,7 @@ static void record(const uint8_t *data, uint32_t len)
 {
 	struct mc_peer *p = mc_peer_new(ctx);
 	if (p != NULL && mc_record_parse(ctx, &ctx->key, p, data, len) == MC_OK) {
+		char text[700];
 		if (p->epoch == 0 || (p->job_name == NULL) != (p->job == ctx->job) ||
 		    memchr(p->role, '\0', sizeof(p->role)) == NULL || memchr(p->host, '\0', sizeof(p->host)) == NULL)
 			abort();
@@ -31,6 +32,9 @@ static void record(const uint8_t *data, uint32_t len)
 			     ((const uint8_t *)p->addr[i].p < (uint8_t *)p->record ||
 			      (const uint8_t *)p->addr[i].p + p->addr[i].len > (uint8_t *)p->record + len)))
 				abort();
+		mc_nics_compare(p, text, sizeof(text));
+		if (memchr(text, '\0', sizeof(text)) == NULL)
+			abort();
 	}
 	mc_peer_free(p);
 }
@@ -45,6 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		/* The seeds were made for this job and incarnation. */
 		ctx->job = 0x1111111111111111;
 		ctx->epoch = ctx->self->epoch = 0x2222222222222222;
+		if (mc_nics_choose(ctx) != MC_OK)
+			abort();
 	}
 	if (size < 1 || size > 65536)
 		return 0;

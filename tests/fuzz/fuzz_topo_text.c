@@ -23,11 +23,12 @@ static void number(void *arg, uint32_t value)
 	(*(uint64_t *)arg)++;
 }
 
-static void interface(void *arg, const char *name, bool is_default)
+static void interface(void *arg, const char *name, bool is_default, uint64_t network)
 {
 	size_t n = strlen(name);
 
 	(void)is_default;
+	(void)network;
 	must(n > 0 && n < MC_TOPO_NAME_MAX);
 	(*(uint64_t *)arg)++;
 }

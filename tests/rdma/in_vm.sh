@@ -26,4 +26,7 @@ if [ "$1" = --kernel ]; then
 fi
 # shellcheck disable=SC2207
 options=($(sed -n 's/^# vm: //p' "$1"))
-exec "$here/vm" "${options[@]}" ${extra[@]+"${extra[@]}"} -- bash "$1"
+# Figures that a test writes down stay in the build folder; all else goes with the kernel.
+export TEST_RDMA_OUT=${TEST_BUILD:-/tmp}/rdma
+mkdir -p "$TEST_RDMA_OUT"
+exec "$here/vm" --write "$TEST_RDMA_OUT" "${options[@]}" ${extra[@]+"${extra[@]}"} -- bash "$1"

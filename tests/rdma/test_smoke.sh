@@ -40,6 +40,8 @@ has out 'rdma-device +.*rxa0, rxa1, rxb0, rxb1, rxe0, siw0'
 has out 'port-state +rxa0:1 ACTIVE'
 has out '^RDMA: 6 devices, 6 of 6 ports active'
 has out 'rdma-cgroup +no limit'
+has out '^ok +port-rate'
+has out '^ok +roce-gid +rxa0:1 index 1, rxa1:1 index 1, rxb0:1 index 1, rxb1:1 index 1, rxe0:1 index 1$'
 
 step "a port that is down"
 ip link set wa1 down

@@ -55,7 +55,8 @@ static void lists(void **state)
 	struct perf_err err;
 
 	(void)state;
-	assert_true(parse("-s 4K,100,1M --batch 1,250000 --op put+note --memory own --units Gb/s --post some", false, &o,
+	assert_true(parse("-s 4K,100,1M --batch 1,250000 --op put+note --memory own --units Gb/s --post some", false,
+			  &o,
 			  &err));
 	assert_int_equal(o.size_n, 3);
 	assert_int_equal(o.size[1], 100);

@@ -1,0 +1,86 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# vm: --wires 2 --memory 1536 --timeout 850
+# Two rails and what happens to them in the middle of transfers: no byte is lost, each note comes once, the time is bounded, and
+# the speed comes back. TEST_RDMA_ONLY: only the cases that match.
+set -eu
+. "$(dirname "$0")/lib_rdma.sh"
+need_verbs
+on_wires 2
+wire=$TEST_SRC/tests/rdma/wire
+wanted() { [[ $1 == ${TEST_RDMA_ONLY:-*} ]] && step "$1"; }
+put256="--slice 1M --slices 256 --span 32M --window 1 --puts 4 --at 0.5"
+paged="--slice 4K --slices 1024 --window 4 --puts 60"
+sound() { wire 0 mend; wire 1 mend; }
+
+# shellcheck disable=SC2086 # lists of options
+{
+if wanted hide-put; then
+	soak hide-put $put256 --fault "$wire 0 hide" --heal "$wire 0 mend" --hold 1000 --settle 4000
+	unharmed hide-put
+	at_most "longest transfer (ms)" "$(json hide-put.0 worst_ms)" 20000
+	as_before hide-put
+fi
+if wanted hide-paged; then
+	soak hide-paged $paged --fault "$wire 1 hide" --heal "$wire 1 mend" --hold 1500 --settle 4000
+	unharmed hide-paged
+	at_most "longest silence (ms)" "$(json hide-paged.0 gap_ms)" 6000
+	as_before hide-paged
+fi
+if wanted hide-get; then
+	soak hide-get --get $paged --fault "$wire 1 hide" --heal "$wire 1 mend" --hold 1500 --settle 4000
+	unharmed hide-get
+fi
+if wanted cut-put; then
+	soak cut-put $put256 --fault "$wire 0 cut" --heal "$wire 0 mend" --hold 1000 --settle 4000
+	unharmed cut-put
+	as_before cut-put
+fi
+if wanted cut-paged; then
+	soak cut-paged $paged --fault "$wire 0 cut" --heal "$wire 0 mend" --hold 1000 --settle 4000
+	unharmed cut-paged
+	at_most "longest silence (ms)" "$(json cut-paged.0 gap_ms)" 4000
+	as_before cut-paged
+fi
+if wanted flap; then
+	soak flap $paged --cycles 10 --fault "$wire 0 cut" --heal "$wire 0 mend" --hold 150 --settle 500
+	unharmed flap
+	soak flap-both $paged --cycles 10 --fault "$wire 0 hide; $wire 1 mend" --heal "$wire 1 cut; $wire 0 mend; sleep 0.3; $wire 1 mend" \
+		--hold 400 --settle 1500
+	unharmed flap-both
+	sound
+fi
+if wanted slow; then
+	soak slow --slice 16K --slices 64 --puts 20 --fault "$wire 0 slow; $wire 1 slow" --hold 2000 --settle 0
+	unharmed slow
+	sound
+	soak lossy --slice 16K --slices 64 --puts 20 --fault "$wire 0 lossy; $wire 1 lossy" --hold 3000 --settle 0
+	unharmed lossy
+	sound
+fi
+if wanted frozen; then
+	soak frozen $paged --fault 'kill -STOP %p; (sleep 2; kill -CONT %p) >/dev/null 2>&1 &' --hold 3000 --settle 500
+	unharmed frozen
+fi
+if wanted both-down; then
+	SOAK_WANT=1 soak both-down $paged --timeout 5000 --fault "$wire 0 hide; $wire 1 hide" --hold 60000 --settle 0
+	sound
+	expect "peer lost" "$(json both-down.0 peer_lost)" 1
+	at_most "time until the first transfer fails (ms)" "$(json both-down.0 error_after_ms)" 8000
+	expect "wrong bytes" "$(json both-down.1 wrong_bytes)" 0
+	expect "notes doubled" "$(json both-down.1 doubled)" 0
+fi
+if wanted killed; then
+	SOAK_WANT=137 soak killed $paged --fault 'kill -9 %p' --hold 60000 --settle 0
+	expect "peer lost" "$(json killed.0 peer_lost)" 1
+	expect "faults told" "$(json killed.0 faults)" 1
+	expect "first error" "$(json killed.0 first_error)" MC_ERR_PEER_DOWN
+	at_most "time until it is known (ms)" "$(json killed.0 error_after_ms)" 5000
+fi
+if wanted frozen-for-good; then
+	SOAK_WANT=137 soak frozen-for-good $paged --timeout 3000 --fault 'kill -STOP %p; (sleep 25; kill -9 %p) >/dev/null 2>&1 &' \
+		--hold 60000 --settle 0 --patience 20000
+	expect "peer lost" "$(json frozen-for-good.0 peer_lost)" 1
+fi
+}
+passed

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* verbs_plan.c - arithmetic: pairs of ports, sizes of queues and windows, pieces of regions. Pure. */
+#include <string.h>
+
+#include "util.h"
+#include "verbs_pure.h"
+
+/* ---- pairs ------------------------------------------------------------------------------------------------------- */
+
+/* The least used partner for a port; in its subnet if there is one. UINT32_MAX: none of its kind. */
+static uint32_t partner(const struct vb_port *p, const struct vb_port *other, uint32_t n, const uint32_t *used,
+			bool subnet)
+{
+	uint32_t best = UINT32_MAX;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (other[i].layer != p->layer || (subnet && !mc_vb_same_subnet(p, &other[i])))
+			continue;
+		if (best == UINT32_MAX || used[i] < used[best])
+			best = i;
+	}
+	return best;
+}
+
+uint32_t mc_vb_pairs(const struct vb_port *here, uint32_t here_n, const struct vb_port *there, uint32_t there_n,
+		     struct vb_pair out[VB_RAIL_MAX])
+{
+	bool swap = there_n > here_n;
+	const struct vb_port *lead = swap ? there : here, *other = swap ? here : there;
+	uint32_t lead_n = swap ? there_n : here_n, other_n = swap ? here_n : there_n, n = 0;
+	uint32_t used[VB_NIC_MAX] = {0}, match[VB_NIC_MAX];
+
+	if (lead_n > VB_NIC_MAX || other_n > VB_NIC_MAX)
+		return 0;
+	/* Who has a partner in its own subnet takes it first, so that nobody else uses it up. */
+	for (uint32_t i = 0; i < lead_n; i++) {
+		match[i] = partner(&lead[i], other, other_n, used, true);
+		if (match[i] != UINT32_MAX)
+			used[match[i]]++;
+	}
+	for (uint32_t i = 0; i < lead_n && n < VB_RAIL_MAX; i++) {
+		if (match[i] == UINT32_MAX) {
+			match[i] = partner(&lead[i], other, other_n, used, false);
+			if (match[i] == UINT32_MAX)
+				continue;
+			used[match[i]]++;
+		}
+		out[n++] = swap ? (struct vb_pair){(uint8_t)match[i], (uint8_t)i}
+				: (struct vb_pair){(uint8_t)i, (uint8_t)match[i]};
+	}
+	return n;
+}
+
+/* ---- sizes ------------------------------------------------------------------------------------------------------- */
+
+static uint32_t clamp(uint64_t v, uint32_t low, uint32_t high)
+{
+	if (v < low)
+		return low;
+	return v > high ? high : (uint32_t)v;
+}
+
+static uint32_t power_below(uint32_t v)
+{
+	uint32_t p = 1;
+
+	while (p * 2 <= v)
+		p *= 2;
+	return p;
+}
+
+/*
+ * All peers may fill their windows at once without a receive buffer missing, unless there are so many that a window
+ * would become too short to be useful; then a NIC that finds no buffer asks the sender to wait (RNR), which costs time
+ * and loses nothing. Room in the completion queue is what bounds work requests of all queue pairs together.
+ */
+void mc_vb_plan(const struct vb_want *want, struct vb_plan *out)
+{
+	uint64_t peers = want->peers > 0 ? want->peers : 1, left = want->objects;
+	uint64_t cqe = (uint64_t)want->buffers + (uint64_t)want->depth * want->qps * (peers < 16 ? peers : 16) + 16;
+
+	memset(out, 0, sizeof(*out));
+	out->window = clamp(want->buffers / (peers + 1), 8, VB_WIN_MAX / 2);
+	out->depth = power_below(clamp(want->depth, 16, 4096));
+	out->cqe = clamp(cqe, 64, want->max_cqe > 64 ? want->max_cqe : 64);
+	out->qps = clamp(want->qps, 1, VB_QPS_MAX);
+	out->qp_budget = UINT64_MAX;
+	if (left == UINT64_MAX)
+		return;
+	/* One object more for a first region: without any, nothing can be transferred. */
+	if (left < VB_OBJECTS_NIC + 2) {
+		out->hopeless = true;
+		return;
+	}
+	left -= VB_OBJECTS_NIC;
+	/* A quarter is left for regions. */
+	out->qp_budget = left - (left / 4 > 0 ? left / 4 : 1);
+	while (out->qps > 1 && (uint64_t)out->qps * peers > out->qp_budget) {
+		out->qps--;
+		out->reduced = true;
+	}
+	if ((uint64_t)out->qps * peers > out->qp_budget)
+		out->reduced = true; /* idle connections are closed for others */
+}
+
+uint64_t mc_vb_piece_len(uint64_t len, uint64_t wanted)
+{
+	uint64_t piece = 4096;
+
+	if (len <= wanted)
+		return len > 0 ? len : 1;
+	while (piece < wanted || (len + piece - 1) / piece > VB_PIECES_MAX)
+		piece *= 2;
+	return piece;
+}
+
+uint32_t mc_vb_lightest(const struct vb_load *load, uint32_t n)
+{
+	uint32_t best = UINT32_MAX;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (load[i].room > 0 && (best == UINT32_MAX || load[i].bytes < load[best].bytes))
+			best = i;
+	return best;
+}

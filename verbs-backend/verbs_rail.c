@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * verbs_rail.c - rails: pairs of ports between two instances.
+ *
+ *   idle -> offered (leader) / waiting (follower) -> probing -> up
+ *     ^                                                |  any failure, here or there
+ *     +------- closed <------------ failing <----------+
+ *
+ * The leader offers its queue pairs, the follower answers with its own, both then read a word of the other's memory
+ * through each of them. A rail that fails is put into error on both sides; each destroys its queue pairs, tells the
+ * other so, and how many packets had come through each. Only when both have done so is anything of it sent again.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "verbs.h"
+
+#define FLUSH_NS   INT64_C(2000000) /* for a card to report what it still had */
+#define BACKOFF_NS INT64_C(50000000)
+enum { BACKOFF_MAX = 5 };
+
+const char *mc_vb_rail_name(const struct vb_rail *rail, char *out, size_t len)
+{
+	const struct vb_link *link = rail->link;
+
+	snprintf(out, len, "%s-%s", link->be->nic[rail->nic].port.name, link->addr.nic[rail->rnic].name);
+	return out;
+}
+
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
+
+static void msg_make(const struct vb_rail *rail, uint8_t kind, struct vb_ctl_msg *m)
+{
+	struct mc_be *be = rail->link->be;
+	const struct vb_nic *nic = &be->nic[rail->nic];
+
+	memset(m, 0, sizeof(*m));
+	m->kind = kind;
+	m->rail = rail->index;
+	m->gen = rail->gen;
+	m->here = rail->nic;
+	m->there = rail->rnic;
+	m->mtu = nic->port.mtu;
+	m->lid = nic->port.lid;
+	memcpy(m->gid, nic->port.gid, 16);
+	m->rkey = nic->mr->rkey;
+	m->probe = (uintptr_t)be->area;
+	m->qp_n = rail->qp_n;
+	for (uint32_t i = 0; i < rail->qp_n && rail->qp[i] != NULL; i++) {
+		m->qpn[i] = rail->qp[i]->qp->qp_num;
+		m->psn[i] = rail->qp[i]->psn;
+	}
+}
+
+static void down_send(struct vb_rail *rail)
+{
+	struct vb_ctl_msg m = {.kind = VB_DOWN, .rail = rail->index, .gen = rail->gen, .qp_n = VB_QPS_MAX};
+
+	memcpy(m.got, rail->got, sizeof(m.got));
+	mc_vb_ctl_send(rail->link, &m);
+}
+
+/* ---- lanes ------------------------------------------------------------------------------------------------------- */
+
+static void lanes_rebuild(struct vb_link *link)
+{
+	link->lane_n = 0;
+	link->up_n = 0;
+	link->epoch++;
+	for (uint32_t i = 0; i < link->rail_n; i++) {
+		struct vb_rail *r = &link->rail[i];
+		if (r->state != RAIL_UP)
+			continue;
+		link->up_n++;
+		for (uint32_t k = 0; k < r->qp_n; k++)
+			link->lane[link->lane_n++] = r->qp[k];
+	}
+}
+
+/* ---- queue pairs of a rail --------------------------------------------------------------------------------------- */
+
+static void qps_free(struct vb_rail *rail)
+{
+	for (uint32_t i = 0; i < VB_QPS_MAX; i++) {
+		mc_vb_qp_free(rail->qp[i]);
+		rail->qp[i] = NULL;
+	}
+	rail->qp_n = 0;
+}
+
+/* As many as can be had, at least one: 0, or the errno of the first. */
+static int qps_make(struct vb_rail *rail, uint32_t n)
+{
+	struct mc_be *be = rail->link->be;
+	struct vb_nic *nic = &be->nic[rail->nic];
+	int err = 0;
+
+	memset(rail->got, 0, sizeof(rail->got));
+	memset(rail->peer_got, 0, sizeof(rail->peer_got));
+	rail->probes = 0;
+	rail->peer_down = false;
+	rail->qp_n = 0;
+	while (rail->qp_n < n && mc_vb_qp_new(rail, &rail->qp[rail->qp_n], &err) == MC_OK)
+		rail->qp_n++;
+	if (rail->qp_n > 0)
+		return 0;
+	if (mc_ratelimit_ok(&be->limit, 2)) {
+		char where[512] = "";
+		if (err == EAGAIN)
+			mc_vb_objects_left(ibv_get_device_name(nic->ctx->device), where, sizeof(where));
+		mc_warn("verbs: rank %u: %s makes no queue pair to rank %u: %s; %s%s%s", be->rank, nic->port.name,
+			rail->link->addr.rank, strerror(err), mc_vb_remedy(err), where[0] != '\0' ? "; " : "", where);
+	}
+	return err;
+}
+
+static int qps_connect(struct vb_rail *rail, const struct vb_ctl_msg *m)
+{
+	int err = 0;
+
+	/* The side that got fewer decides. */
+	while (rail->qp_n > m->qp_n) {
+		rail->qp_n--;
+		mc_vb_qp_free(rail->qp[rail->qp_n]);
+		rail->qp[rail->qp_n] = NULL;
+	}
+	rail->probe_addr = m->probe;
+	rail->probe_key = m->rkey;
+	for (uint32_t i = 0; i < rail->qp_n && err == 0; i++) {
+		err = mc_vb_qp_rtr(rail->qp[i], m, i);
+		if (err == 0)
+			err = mc_vb_qp_rts(rail->qp[i]);
+	}
+	return err;
+}
+
+/* ---- proof ------------------------------------------------------------------------------------------------------- */
+
+static void probe_start(struct vb_rail *rail)
+{
+	struct mc_be *be = rail->link->be;
+	struct vb_wr wr = {.kind = WR_PROBE, .sge_n = 1, .len = 8};
+	struct vb_chain c;
+
+	rail->state = RAIL_PROBING;
+	for (uint32_t i = 0; i < rail->qp_n && rail->state == RAIL_PROBING; i++) {
+		if (mc_vb_room(rail->qp[i]) == 0 || !mc_vb_slot_get(be, &wr.slot)) {
+			mc_vb_rail_fail(rail, false, "no room for its proof");
+			return;
+		}
+		memset(mc_vb_slot(be, wr.slot), 0, 8);
+		mc_vb_chain_start(&c, rail->qp[i]);
+		mc_vb_chain_add(&c, &wr);
+		mc_vb_chain_post(&c);
+	}
+}
+
+void mc_vb_rail_proved(struct vb_qp *q)
+{
+	struct vb_rail *rail = q->rail;
+	struct vb_link *link = rail->link;
+	char name[100];
+
+	rail->probes++;
+	if (rail->state != RAIL_PROBING || rail->probes < rail->qp_n)
+		return;
+	rail->state = RAIL_UP;
+	rail->failures = 0;
+	rail->why[0] = '\0';
+	lanes_rebuild(link);
+	mc_info("verbs: rank %u: rail %s to rank %u is up, %u queue pairs; %u of %u rails work", link->be->rank,
+		mc_vb_rail_name(rail, name, sizeof(name)), link->addr.rank, rail->qp_n, link->up_n, link->rail_n);
+	if (link->state == LINK_PROVING)
+		mc_vb_link_up(link);
+	mc_vb_link_trouble(link);
+	mc_vb_work(link);
+}
+
+/* ---- offers ------------------------------------------------------------------------------------------------------ */
+
+static void retry_at(struct vb_rail *rail, int64_t at)
+{
+	rail->retry_ns = at;
+	mc_vb_timer_want(rail->link->be, at);
+}
+
+static void try_later(struct vb_rail *rail)
+{
+	uint32_t k = rail->failures < BACKOFF_MAX ? rail->failures : BACKOFF_MAX;
+
+	rail->failures++;
+	retry_at(rail, mc_now_ns() + (BACKOFF_NS << k));
+}
+
+/* A link to oneself needs nobody's answer: each queue pair is connected to itself. */
+static void self_connect(struct vb_rail *rail)
+{
+	struct vb_ctl_msg m;
+	int err;
+
+	msg_make(rail, VB_ANSWER, &m);
+	err = qps_connect(rail, &m);
+	if (err != 0)
+		mc_vb_rail_fail(rail, false, "cannot be connected: %s; %s", strerror(err), mc_vb_remedy(err));
+	else
+		probe_start(rail);
+}
+
+static void rail_try(struct vb_rail *rail)
+{
+	struct vb_link *link = rail->link;
+	struct vb_nic *nic = &link->be->nic[rail->nic];
+	struct vb_ctl_msg m;
+	int err;
+
+	rail->retry_ns = INT64_MAX;
+	if (!link->self && (link->ctl == NULL || link->ctl->state != CTL_OPEN))
+		return; /* the next session begins with it */
+	if (!nic->up) {
+		snprintf(rail->why, sizeof(rail->why), "port %.40s is down", nic->port.name);
+		try_later(rail);
+		return;
+	}
+	err = qps_make(rail, link->be->plan.qps);
+	if (err != 0) {
+		snprintf(rail->why, sizeof(rail->why), "no queue pair: %s", strerror(err));
+		try_later(rail);
+		return;
+	}
+	rail->gen++;
+	rail->state = RAIL_OFFERED;
+	if (link->self) {
+		self_connect(rail);
+		return;
+	}
+	msg_make(rail, VB_OFFER, &m);
+	mc_vb_ctl_send(link, &m);
+}
+
+void mc_vb_rails_start(struct vb_link *link)
+{
+	struct mc_be *be = link->be;
+	struct vb_port own[VB_NIC_MAX];
+	struct vb_pair pair[VB_RAIL_MAX];
+
+	for (uint32_t i = 0; i < be->nic_n; i++)
+		own[i] = be->nic[i].port;
+	link->rail_n = mc_vb_pairs(own, be->nic_n, link->addr.nic, link->addr.nic_n, pair);
+	for (uint32_t i = 0; i < link->rail_n; i++) {
+		struct vb_rail *r = &link->rail[i];
+		r->link = link;
+		r->index = (uint8_t)i;
+		r->nic = pair[i].here;
+		r->rnic = pair[i].there;
+		rail_try(r);
+	}
+}
+
+static void on_offer(struct vb_rail *rail, const struct vb_ctl_msg *m)
+{
+	struct vb_link *link = rail->link;
+	struct vb_ctl_msg answer;
+	int err = 0;
+
+	if (rail->state != RAIL_IDLE)
+		err = EBUSY;
+	else if (m->there >= link->be->nic_n || m->here >= link->addr.nic_n || m->qp_n == 0)
+		err = EINVAL;
+	else if (!link->be->nic[m->there].up)
+		err = ENETDOWN;
+	if (err == 0) {
+		rail->nic = m->there;
+		rail->rnic = m->here;
+		rail->gen = m->gen;
+		err = qps_make(rail, m->qp_n);
+	}
+	if (err == 0) {
+		err = qps_connect(rail, m);
+		if (err != 0)
+			qps_free(rail);
+	}
+	msg_make(rail, VB_ANSWER, &answer);
+	answer.gen = m->gen;
+	answer.status = err;
+	answer.here = m->there;
+	answer.there = m->here;
+	if (err != 0)
+		answer.qp_n = 0;
+	else
+		rail->state = RAIL_WAITING;
+	mc_vb_ctl_send(link, &answer);
+}
+
+static void on_answer(struct vb_rail *rail, const struct vb_ctl_msg *m)
+{
+	struct vb_ctl_msg ready;
+	int err;
+
+	if (m->status != 0) {
+		rail->peer_down = true; /* it has nothing */
+		mc_vb_rail_fail(rail, false, "the peer cannot: %s", strerror(m->status));
+		return;
+	}
+	err = qps_connect(rail, m);
+	if (err != 0) {
+		mc_vb_rail_fail(rail, false, "cannot be connected: %s; %s", strerror(err), mc_vb_remedy(err));
+		return;
+	}
+	msg_make(rail, VB_READY, &ready);
+	mc_vb_ctl_send(rail->link, &ready);
+	probe_start(rail);
+}
+
+/* ---- failure ----------------------------------------------------------------------------------------------------- */
+
+static void fail_log(struct vb_rail *rail, bool was_up, bool meant)
+{
+	struct vb_link *link = rail->link;
+	char name[100];
+
+	mc_vb_rail_name(rail, name, sizeof(name));
+	if (was_up && !meant)
+		mc_warn("verbs: rank %u: rail %s to rank %u has failed: %s; %u of %u rails work", link->be->rank, name,
+			link->addr.rank, rail->why, link->up_n, link->rail_n);
+	else if (!was_up && !rail->tried)
+		mc_info("verbs: rank %u: rail %s to rank %u is not proved: %s", link->be->rank, name, link->addr.rank,
+			rail->why);
+	else
+		mc_debug("verbs: rank %u: rail %s to rank %u: %s", link->be->rank, name, link->addr.rank, rail->why);
+	rail->tried = true;
+}
+
+/* meant: a request was wrong, not the way: it may come back at once. */
+void mc_vb_rail_fail(struct vb_rail *rail, bool meant, const char *fmt, ...)
+{
+	struct vb_link *link = rail->link;
+	bool was_up = rail->state == RAIL_UP;
+	va_list ap;
+
+	if (rail->state == RAIL_IDLE || rail->state == RAIL_FAILING || rail->state == RAIL_CLOSED)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(rail->why, sizeof(rail->why), fmt, ap);
+	va_end(ap);
+	for (uint32_t i = 0; i < rail->qp_n; i++)
+		mc_vb_qp_error(rail->qp[i]);
+	rail->state = RAIL_FAILING;
+	rail->at_once = meant;
+	rail->fail_ns = mc_now_ns();
+	mc_vb_timer_want(link->be, rail->fail_ns + FLUSH_NS);
+	link->be->rails_due = true;
+	lanes_rebuild(link);
+	fail_log(rail, was_up, meant);
+	mc_vb_link_trouble(link);
+}
+
+/* Both sides are done with it. */
+static void rail_finish(struct vb_rail *rail)
+{
+	struct vb_link *link = rail->link;
+
+	for (uint32_t i = 0; i < VB_QPS_MAX; i++) {
+		struct vb_again *a = rail->left[i];
+		rail->left[i] = NULL;
+		if (a != NULL)
+			mc_vb_again_add(link, a, rail->peer_got[i]);
+	}
+	rail->state = RAIL_IDLE;
+	if (!link->leader)
+		return;
+	if (rail->at_once)
+		retry_at(rail, mc_now_ns());
+	else
+		try_later(rail);
+}
+
+static bool flushed(const struct vb_rail *rail, int64_t now)
+{
+	if (now - rail->fail_ns >= FLUSH_NS)
+		return true;
+	for (uint32_t i = 0; i < rail->qp_n; i++)
+		if (!rail->qp[i]->last_wqe)
+			return false;
+	return true;
+}
+
+static void rail_close(struct vb_rail *rail)
+{
+	struct vb_link *link = rail->link;
+
+	mc_vb_cq_run(&link->be->nic[rail->nic], UINT32_MAX);
+	if (link->state == LINK_DEAD)
+		return;
+	for (uint32_t i = 0; i < rail->qp_n; i++) {
+		rail->got[i] = rail->qp[i]->got;
+		if (!mc_vb_again_take(rail->qp[i], &rail->left[i])) {
+			mc_vb_link_fail(link, MC_ERR_NOMEM, 0, "no memory to send again what a failed rail had");
+			return;
+		}
+	}
+	qps_free(rail);
+	rail->state = RAIL_CLOSED;
+	if (link->self) {
+		memcpy(rail->peer_got, rail->got, sizeof(rail->got));
+		rail->peer_down = true;
+	}
+	down_send(rail);
+	if (rail->peer_down)
+		rail_finish(rail);
+}
+
+void mc_vb_rails_run(struct mc_be *be)
+{
+	int64_t now = mc_now_ns();
+
+	be->rails_due = false;
+	for (struct mc_list *l = be->links.next; l != &be->links; l = l->next) {
+		struct vb_link *link = mc_container_of(l, struct vb_link, node);
+		for (uint32_t i = 0; i < link->rail_n && link->state != LINK_DEAD; i++) {
+			struct vb_rail *r = &link->rail[i];
+			if (r->state != RAIL_FAILING)
+				continue;
+			if (flushed(r, now)) {
+				rail_close(r);
+			} else {
+				be->rails_due = true;
+				mc_vb_timer_want(be, r->fail_ns + FLUSH_NS);
+			}
+		}
+	}
+}
+
+static void on_down(struct vb_rail *rail, const struct vb_ctl_msg *m)
+{
+	if (rail->peer_down || rail->state == RAIL_IDLE)
+		return;
+	rail->peer_down = true;
+	memcpy(rail->peer_got, m->got, sizeof(rail->peer_got));
+	if (rail->state == RAIL_CLOSED)
+		rail_finish(rail);
+	else
+		mc_vb_rail_fail(rail, false, "the peer has taken it down");
+}
+
+/* ---- from the control channel and the ports ---------------------------------------------------------------------- */
+
+static void try_all_now(struct vb_link *link)
+{
+	for (uint32_t i = 0; i < link->rail_n; i++) {
+		struct vb_rail *r = &link->rail[i];
+		r->failures = 0;
+		if (link->leader && r->state == RAIL_IDLE)
+			retry_at(r, mc_now_ns());
+	}
+}
+
+void mc_vb_rail_msg(struct vb_link *link, const struct vb_ctl_msg *m)
+{
+	struct vb_rail *rail = &link->rail[m->rail];
+	bool current;
+
+	if (m->kind == VB_HINT) {
+		try_all_now(link);
+		return;
+	}
+	if (m->kind == VB_OFFER && !link->leader && m->rail >= link->rail_n) {
+		for (uint32_t i = link->rail_n; i <= m->rail; i++) {
+			link->rail[i].link = link;
+			link->rail[i].index = (uint8_t)i;
+			link->rail[i].retry_ns = INT64_MAX;
+		}
+		link->rail_n = m->rail + 1u;
+	}
+	if (m->rail >= link->rail_n)
+		return;
+	current = m->gen == rail->gen;
+	if (m->kind == VB_OFFER && !link->leader)
+		on_offer(rail, m);
+	else if (m->kind == VB_ANSWER && current && rail->state == RAIL_OFFERED)
+		on_answer(rail, m);
+	else if (m->kind == VB_READY && current && rail->state == RAIL_WAITING)
+		probe_start(rail);
+	else if (m->kind == VB_DOWN && current)
+		on_down(rail, m);
+}
+
+/* A new session: what was said at the end of the old one may be lost. */
+void mc_vb_rails_resync(struct vb_link *link)
+{
+	for (uint32_t i = 0; i < link->rail_n; i++) {
+		struct vb_rail *r = &link->rail[i];
+		if (r->state == RAIL_CLOSED || (r->state == RAIL_IDLE && r->gen > 0))
+			down_send(r);
+		else if (r->state == RAIL_OFFERED || r->state == RAIL_WAITING || r->state == RAIL_PROBING)
+			mc_vb_rail_fail(r, true, "the control channel was renewed");
+	}
+	try_all_now(link);
+}
+
+void mc_vb_rail_timers(struct vb_link *link, int64_t now)
+{
+	for (uint32_t i = 0; i < link->rail_n && link->state != LINK_DEAD; i++) {
+		struct vb_rail *r = &link->rail[i];
+		if (r->state != RAIL_IDLE || !link->leader)
+			continue;
+		if (r->retry_ns <= now)
+			rail_try(r);
+		else if (r->retry_ns != INT64_MAX)
+			mc_vb_timer_want(link->be, r->retry_ns);
+	}
+}
+
+void mc_vb_rails_of_nic(struct vb_nic *nic, bool up)
+{
+	struct mc_be *be = nic->be;
+
+	for (struct mc_list *l = be->links.next; l != &be->links; l = l->next) {
+		struct vb_link *link = mc_container_of(l, struct vb_link, node);
+		struct vb_ctl_msg hint = {.kind = VB_HINT};
+		bool any = false;
+		for (uint32_t i = 0; i < link->rail_n && link->state != LINK_DEAD; i++) {
+			if (link->rail[i].nic != nic->index)
+				continue;
+			any = true;
+			if (!up)
+				mc_vb_rail_fail(&link->rail[i], false, "port %s is down or has changed",
+						nic->port.name);
+		}
+		if (any && up) {
+			try_all_now(link);
+			if (!link->leader)
+				mc_vb_ctl_send(link, &hint);
+		}
+	}
+}
+
+void mc_vb_rails_kill(struct vb_link *link)
+{
+	struct mc_be *be = link->be;
+
+	for (uint32_t i = 0; i < link->rail_n; i++) {
+		struct vb_rail *r = &link->rail[i];
+		for (uint32_t k = 0; k < VB_QPS_MAX; k++) {
+			struct vb_qp *q = r->qp[k];
+			if (q != NULL && !mc_vb_again_take(q, &r->left[k])) {
+				/* No memory even for that: ended in place, with the card stopped first. */
+				mc_vb_qp_error(q);
+				for (; q->done < q->head; q->done++, q->nic->cq_room++)
+					mc_vb_wr_end(be, &q->ring[q->done & (q->depth - 1)], link->why);
+			}
+		}
+		qps_free(r);
+		for (uint32_t k = 0; k < VB_QPS_MAX; k++) {
+			mc_vb_again_free(be, r->left[k], link->why);
+			r->left[k] = NULL;
+		}
+		r->state = RAIL_IDLE;
+		r->retry_ns = INT64_MAX;
+	}
+	lanes_rebuild(link);
+}
