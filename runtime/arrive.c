@@ -171,7 +171,7 @@ static void note_arrival(struct mc_peer *p, uint64_t tag, const void *data, uint
 		mc_peer_fail(p, MC_ERR_NOMEM, "no memory for a note of %u bytes", len);
 		return;
 	}
-	n->note = (struct mc_note){.peer = p->id, .len = len, .tag = tag, .data = n->data};
+	n->note = (struct mc_note){.peer = p->id, .len = len, .tag = tag, .data = n->data, .epoch = p->epoch};
 	if (len > 0)
 		memcpy(n->data, data, len);
 	mc_list_add_tail(&ctx->notes, &n->node);

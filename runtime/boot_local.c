@@ -109,6 +109,7 @@ void mc_hub_free(struct mc_hub *hub)
 		mc_error("mc_hub_free: %" PRIu32 " contexts still use the hub, it stays; finalize them first", open_n);
 		return;
 	}
+	round_unref(hub, hub->last);
 	pthread_mutex_destroy(&hub->lock);
 	pthread_cond_destroy(&hub->cond);
 	free(hub);
@@ -147,6 +148,7 @@ static mc_status_t hub_open(const struct mc_boot_cfg *cfg, struct mc_boot **boot
 	}
 
 	*info_out = (struct mc_boot_info){.rank = cfg->rank, .size = hub->n, .event_fd = -1};
+	info_out->again = hub->slot[cfg->rank].again;
 	info_out->local_rank = cfg->rank;
 	info_out->local_size = hub->n;
 	snprintf(info_out->job, sizeof(info_out->job), "%s", hub->job);
@@ -192,6 +194,9 @@ static mc_status_t round_join(struct mc_boot *boot, const void *blob, uint32_t l
 		return s;
 	}
 	if (++round->arrived == hub->n) {
+		round_unref(hub, hub->last);
+		hub->last = round;
+		round->refs++;
 		hub->gathering = NULL;
 		pthread_cond_broadcast(&hub->cond);
 	}
@@ -234,6 +239,20 @@ static mc_status_t hub_wait(struct mc_boot *boot, struct mc_hub_round *round, in
 	return MC_OK;
 }
 
+/* With the lock held: the others met before. What they were told then stays: who comes back tells them itself. */
+static mc_status_t hub_return(struct mc_boot *boot)
+{
+	struct mc_hub_round *round = boot->hub->last;
+
+	if (round == NULL) {
+		mc_error("rank %" PRIu32 " of the hub is started again, but the ranks have not met before", boot->rank);
+		return MC_ERR_BOOT;
+	}
+	round->refs++;
+	boot->round = round;
+	return MC_OK;
+}
+
 static mc_status_t hub_exchange(struct mc_boot *boot, const void *blob, uint32_t len, int64_t timeout_ns)
 {
 	const int64_t deadline_ns = mc_deadline(mc_now_ns(), timeout_ns);
@@ -244,6 +263,10 @@ static mc_status_t hub_exchange(struct mc_boot *boot, const void *blob, uint32_t
 	if (len > BLOB_MAX)
 		return MC_ERR_INVAL;
 	pthread_mutex_lock(&hub->lock);
+	if (hub->slot[boot->rank].again > 0) {
+		s = hub_return(boot);
+		goto out;
+	}
 	s = round_join(boot, blob, len, &round);
 	if (s != MC_OK)
 		goto out;

@@ -127,7 +127,7 @@ static void take_early(struct mc_coll *c, struct mc_coll_group *g)
 		if (a->seq > c->seq)
 			continue;
 		if (a->seq == c->seq)
-			mc_coll_fail(c, a->status, a->culprit, false);
+			mc_coll_fail(c, a->status, a->culprit < c->n ? c->peer[a->culprit]->id : a->from->id, false);
 		mc_list_del(&a->node);
 		c->ctx->colls->aborted_n--;
 		free(a);

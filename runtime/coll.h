@@ -139,7 +139,8 @@ struct mc_coll_abort {
 	struct mc_list node;
 	uint64_t seq;
 	mc_status_t status;
-	uint32_t culprit;
+	uint32_t culprit; /* position in the group */
+	struct mc_peer *from;
 };
 
 struct mc_coll_desc {        /* a peer's region, looked up once */

@@ -50,6 +50,15 @@ static void send_abort(struct mc_peer *p, uint64_t sig, uint64_t seq, mc_status_
 	mc_tx_send(tx, &w);
 }
 
+/* Who is to blame, as the others know it: peers' numbers are each rank's own, positions in the group are not. */
+static uint32_t culprit_position(const struct mc_coll *c)
+{
+	for (uint32_t i = 0; i < c->n; i++)
+		if (c->peer[i]->id == c->culprit)
+			return i;
+	return MC_NO_RANK;
+}
+
 static struct mc_peer *member(const struct mc_coll *c, uint32_t rank)
 {
 	return c->peer[rank];
@@ -114,7 +123,7 @@ static void give_up(struct mc_coll *c)
 	}
 	for (uint32_t i = 0; i < c->n; i++)
 		if (i != c->self && (c->tell_all || (c->mark[i] & MC_MARK_ACK_DUE)))
-			send_abort(member(c, i), c->sig, c->seq, c->failing, c->culprit, false);
+			send_abort(member(c, i), c->sig, c->seq, c->failing, culprit_position(c), false);
 	report(c);
 	mc_coll_alarm(c, mc_deadline(mc_now_ns(), c->ctx->cfg.cancel_timeout));
 }
@@ -125,7 +134,7 @@ static void pay_acks(struct mc_coll *c)
 		if (!(c->mark[i] & MC_MARK_ACK_OWED) || touching(c, i))
 			continue;
 		c->mark[i] &= (uint8_t)~MC_MARK_ACK_OWED;
-		send_abort(member(c, i), c->sig, c->seq, c->failing, c->culprit, true);
+		send_abort(member(c, i), c->sig, c->seq, c->failing, culprit_position(c), true);
 	}
 }
 
@@ -180,6 +189,7 @@ static void remember(struct mc_peer *p, uint64_t sig, uint64_t seq, mc_status_t 
 	a->seq = seq;
 	a->status = s;
 	a->culprit = culprit;
+	a->from = p;
 	mc_list_add_tail(&g->aborted, &a->node);
 	cs->aborted_n++;
 }
@@ -194,14 +204,12 @@ void mc_on_coll_abort(struct mc_peer *p, struct mc_rd *r)
 		return;
 	struct mc_coll *c = mc_coll_running(p->ctx, sig, seq);
 	uint32_t rank = c != NULL ? rank_of(c, p) : MC_NO_RANK;
-	if (culprit >= p->ctx->size)
-		culprit = p->id;
 	if (ack) {
 		if (rank != MC_NO_RANK)
 			ack_came(c, rank);
 	} else if (rank != MC_NO_RANK) {
 		c->mark[rank] |= MC_MARK_ACK_OWED;
-		mc_coll_fail(c, s, culprit, false);
+		mc_coll_fail(c, s, culprit < c->n ? c->peer[culprit]->id : p->id, false);
 		mc_coll_ready(c);
 	} else {
 		if (c == NULL)

@@ -24,6 +24,8 @@
 	X(DUR, init_timeout, "MC_INIT_TIMEOUT", "60s", "1ms..1h", "s", "Longest wait for all ranks in mc_init()")      \
 	X(DUR, cancel_timeout, "MC_CANCEL_TIMEOUT", "10s", "1ms..1h", "s",                                             \
 	  "A peer that does not confirm a cancel within this time is declared lost")                                   \
+	X(DUR, join_timeout, "MC_JOIN_TIMEOUT", "10s", "1ms..1h", "s",                                                 \
+	  "A peer to which this rank introduces itself, and that does not answer within this time, is declared lost")  \
 	X(DUR, spin, "MC_SPIN", "20us", "0..1s", "us",                                                                 \
 	  "How long to poll after activity before sleeping; 0 sleeps at once")                                         \
 	X(SIZE, pack_size, "MC_PACK_SIZE", "512K", "4K..8M", "bytes",                                                  \
@@ -99,5 +101,7 @@
 	  "Set by mcrun --bind numa: K/N, the rank is the K-th of N on its NUMA node, which share NICs near it")       \
 	X(STR, hwloc_checked, "MC_HWLOC_CHECKED", "", "", "",                                                          \
 	  "Set by mcrun: it found the file that HWLOC_XMLFILE names sound, so ranks may read it")                      \
+	X(UINT, rejoin, "MC_REJOIN", "0", "0..4294967295", "",                                                         \
+	  "Set by mcrun: how many times this rank was started before; above 0 it joins the ranks that run already")    \
 	X(SECRET, job_key, "MC_JOB_KEY", "", "", "",                                                                   \
 	  "Key of the job, 64 hex digits, under which ranks authenticate each other; mcrun draws it")

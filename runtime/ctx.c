@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "foreign.h"
 #include "kv_priv.h"
 
 enum { GOODBYE_NS = 500000000 };
@@ -127,6 +129,8 @@ static uint32_t transport_mask(const struct mc_ctx *ctx)
 /* Is the whole job on this host, so that the first backend that opens is enough? */
 static bool all_local(const struct mc_ctx *ctx, const struct mc_params *p)
 {
+	if (ctx->foreign != NULL)
+		return false;
 	return ctx->size == 1 || (p != NULL && p->hub != NULL) || strcmp(ctx->cfg.launcher, "local") == 0;
 }
 
@@ -194,15 +198,17 @@ static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 
 static mc_status_t meet(struct mc_ctx *ctx)
 {
-	uint32_t len = 0, room = 65536;
+	uint32_t len = 0, room = MC_RECORD_MAX;
 	uint8_t *buf = malloc(room);
 	if (buf == NULL)
 		return MC_ERR_NOMEM;
-	mc_status_t s = mc_record_make(ctx, buf, room, &len);
+	mc_status_t s = mc_record_make(ctx, &ctx->key, buf, room, &len);
 	if (s == MC_OK)
 		s = ctx->boot_ops->exchange(ctx->boot, buf, len, ctx->cfg.init_timeout);
+	if (s == MC_OK)
+		s = mc_peers_load(ctx, buf, len);
 	free(buf);
-	return s == MC_OK ? mc_peers_load(ctx) : s;
+	return s;
 }
 
 static void init_lists(struct mc_ctx *ctx)
@@ -215,6 +221,7 @@ static void init_lists(struct mc_ctx *ctx)
 		mc_list_init(l[i]);
 	ctx->timer_ns = INT64_MAX;
 	ctx->coll_timer_ns = INT64_MAX;
+	ctx->join_timer_ns = INT64_MAX;
 	ctx->epfd = -1;
 	ctx->wake_fd = -1;
 	ctx->watch_fd = ctx->alarm_fd = -1;
@@ -226,6 +233,12 @@ static void close_backends(struct mc_ctx *ctx)
 	for (uint32_t i = 0; i < ctx->be_n; i++)
 		ctx->be[i].ops->close(ctx->be[i].be);
 	ctx->be_n = 0;
+}
+
+static uint64_t clock_ns(void)
+{
+	struct timespec t;
+	return clock_gettime(CLOCK_REALTIME, &t) == 0 ? (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec : 0;
 }
 
 static mc_status_t bring_up(struct mc_ctx *ctx, const struct mc_params *p)
@@ -241,6 +254,12 @@ static mc_status_t bring_up(struct mc_ctx *ctx, const struct mc_params *p)
 	ctx->job = hash_bytes(UINT64_C(0xcbf29ce484222325), ctx->boot_info.job, strlen(ctx->boot_info.job));
 	ctx->epoch = mc_random_u64();
 	ctx->home_node = mc_nic_home();
+	ctx->born = clock_ns();
+	snprintf(ctx->job_name, sizeof(ctx->job_name), "%s",
+		 ctx->cfg.job[0] != '\0' ? ctx->cfg.job : ctx->boot_info.job);
+	s = mc_foreign_open(ctx);
+	if (s != MC_OK)
+		return s;
 	s = open_backends(ctx, p);
 	if (s != MC_OK)
 		return s;
@@ -258,6 +277,7 @@ static mc_status_t bring_up(struct mc_ctx *ctx, const struct mc_params *p)
 
 static void tear_down(struct mc_ctx *ctx)
 {
+	mc_foreign_close(ctx);
 	mc_progress_stop(ctx);
 	mc_colls_free(ctx);
 	mc_reshards_free(ctx);
@@ -271,6 +291,7 @@ static void tear_down(struct mc_ctx *ctx)
 	mc_kv_pools_free(ctx);
 	mc_mems_free(ctx);
 	mc_peers_free(ctx);
+	mc_foreign_free(ctx);
 	mc_tx_free_all(ctx);
 	mc_nics_free(ctx);
 	mc_progress_close(ctx);
@@ -310,6 +331,7 @@ mc_status_t mc_init(const struct mc_params *p, struct mc_ctx **ctx_out)
 		return s;
 	}
 	say_hello(ctx);
+	mc_join_all(ctx);
 	*ctx_out = ctx;
 	return MC_OK;
 }
@@ -381,6 +403,7 @@ void mc_finalize(struct mc_ctx *ctx)
 	if (ctx == NULL)
 		return;
 	cancel_all(ctx);
+	mc_foreign_close(ctx); /* nobody new finds this rank any more */
 	say_goodbye(ctx);
 	tear_down(ctx);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* group.c - groups: ordered lists of peers. A group's name on the wire is a hash of its list. */
+/* group.c - groups: ordered lists of incarnations of peers. A group's name on the wire is a hash of its list. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,14 +9,18 @@ static uint64_t list_sig(struct mc_peer *const *peer, uint32_t n)
 {
 	uint64_t h = UINT64_C(0x9ae16a3b2f90404f) ^ n;
 	for (uint32_t i = 0; i < n; i++) {
-		h = (h ^ peer[i]->rank) * UINT64_C(0x9e3779b97f4a7c15);
-		h ^= h >> 29;
+		uint64_t member[] = {peer[i]->job, peer[i]->rank, peer[i]->epoch};
+		for (size_t k = 0; k < MC_ARRAY_LEN(member); k++) {
+			h = (h ^ member[k]) * UINT64_C(0x9e3779b97f4a7c15);
+			h ^= h >> 29;
+		}
 	}
 	return h;
 }
 
-/* Takes the list. */
-static mc_status_t group_make(struct mc_ctx *ctx, struct mc_peer **peer, uint32_t n, struct mc_group **group_out)
+/* Takes the list. gen: ctx->member_gen before its members were looked up. */
+static mc_status_t group_make(struct mc_ctx *ctx, struct mc_peer **peer, uint32_t n, uint32_t gen,
+			      struct mc_group **group_out)
 {
 	struct mc_group *g = calloc(1, sizeof(*g));
 	if (g == NULL) {
@@ -26,6 +30,7 @@ static mc_status_t group_make(struct mc_ctx *ctx, struct mc_peer **peer, uint32_
 	g->ctx = ctx;
 	g->peer = peer;
 	g->n = n;
+	g->gen = gen;
 	g->self = MC_NO_RANK;
 	for (uint32_t i = 0; i < n; i++)
 		if (peer[i] == ctx->self)
@@ -41,7 +46,7 @@ static mc_status_t group_make(struct mc_ctx *ctx, struct mc_peer **peer, uint32_
 /* role NULL: any; same_node: only this host's. */
 static mc_status_t group_select(struct mc_ctx *ctx, const char *role, bool same_node, struct mc_group **group_out)
 {
-	uint32_t n = 0;
+	uint32_t n = 0, gen = atomic_load(&ctx->member_gen);
 	struct mc_peer **peer = malloc(ctx->size * sizeof(struct mc_peer *));
 	if (peer == NULL)
 		return MC_ERR_NOMEM;
@@ -54,7 +59,7 @@ static mc_status_t group_select(struct mc_ctx *ctx, const char *role, bool same_
 		free(peer);
 		return MC_ERR_NOENT;
 	}
-	return group_make(ctx, peer, n, group_out);
+	return group_make(ctx, peer, n, gen, group_out);
 }
 
 mc_status_t mc_groups_open(struct mc_ctx *ctx)
@@ -82,14 +87,31 @@ void mc_groups_free(struct mc_ctx *ctx)
 		group_destroy(mc_container_of(ctx->groups.next, struct mc_group, node));
 }
 
+/* A group of what ranks there are; made anew when one of them was replaced. The former one stays, as it is borrowed. */
+static struct mc_group *current(struct mc_ctx *ctx, struct mc_group **at, bool same_node)
+{
+	struct mc_group *n = NULL;
+	mc_ctx_lock(ctx);
+	struct mc_group *g = *at;
+	mc_ctx_unlock(ctx);
+	if (g->gen == atomic_load(&ctx->member_gen) || group_select(ctx, NULL, same_node, &n) != MC_OK)
+		return g;
+	mc_ctx_lock(ctx);
+	n->builtin = true;
+	if (*at == g)
+		*at = n; /* else another thread was faster; two groups of one list are the same */
+	mc_ctx_unlock(ctx);
+	return n;
+}
+
 struct mc_group *mc_group_world(struct mc_ctx *ctx)
 {
-	return ctx->world;
+	return current(ctx, &ctx->world, false);
 }
 
 struct mc_group *mc_group_node(struct mc_ctx *ctx)
 {
-	return ctx->node;
+	return current(ctx, &ctx->node, true);
 }
 
 mc_status_t mc_group_role(struct mc_ctx *ctx, const char *role, struct mc_group **group_out)
@@ -101,13 +123,20 @@ mc_status_t mc_group_role(struct mc_ctx *ctx, const char *role, struct mc_group 
 
 mc_status_t mc_group_list(struct mc_ctx *ctx, const uint32_t *peer, uint32_t n, struct mc_group **group_out)
 {
-	if (peer == NULL || n == 0 || n > ctx->size || group_out == NULL)
+	uint32_t last = 0;
+	if (peer == NULL || n == 0 || group_out == NULL)
 		return MC_ERR_INVAL;
+	for (uint32_t i = 0; i < n; i++) {
+		if (mc_peer_get(ctx, peer[i]) == NULL)
+			return MC_ERR_INVAL;
+		last = peer[i] > last ? peer[i] : last;
+	}
+	uint32_t gen = atomic_load(&ctx->member_gen);
 	struct mc_peer **copy = malloc(n * sizeof(struct mc_peer *));
-	bool *seen = calloc(ctx->size, sizeof(*seen));
+	bool *seen = calloc((size_t)last + 1, sizeof(*seen));
 	mc_status_t s = copy == NULL || seen == NULL ? MC_ERR_NOMEM : MC_OK;
 	for (uint32_t i = 0; i < n && s == MC_OK; i++) {
-		if (peer[i] >= ctx->size || seen[peer[i]]) {
+		if (seen[peer[i]]) {
 			s = MC_ERR_INVAL;
 		} else {
 			seen[peer[i]] = true;
@@ -119,7 +148,7 @@ mc_status_t mc_group_list(struct mc_ctx *ctx, const uint32_t *peer, uint32_t n, 
 		free(copy);
 		return s;
 	}
-	return group_make(ctx, copy, n, group_out);
+	return group_make(ctx, copy, n, gen, group_out);
 }
 
 uint32_t mc_group_size(const struct mc_group *g)

@@ -19,7 +19,14 @@
 #include "util.h"
 #include "wire.h"
 
-enum { MC_BE_MAX = 4, MC_BLOB_MAX = 4096, MC_FAULTS_KEPT = 256, MC_EVENTS = 64, MC_SCRATCH = 1024 };
+enum {
+	MC_BE_MAX = 4,
+	MC_BLOB_MAX = 4096,
+	MC_RECORD_MAX = 65536,
+	MC_FAULTS_KEPT = 256,
+	MC_EVENTS = 64,
+	MC_SCRATCH = 1024
+};
 
 /* What travels between engines; bodies: docs/WIRE.md. Numbers are wire format. */
 enum mc_msg_kind {
@@ -41,7 +48,9 @@ enum mc_msg_kind {
 	MC_MSG_REGION_ASK = 16,
 	MC_MSG_REGION_TELL = 17,
 	MC_MSG_REGION_GONE = 18,
-	MC_MSG_COLL_BOARD = 21, /* 19 and 20: joining */
+	MC_MSG_JOIN = 19,
+	MC_MSG_WELCOME = 20,
+	MC_MSG_COLL_BOARD = 21,
 	MC_MSG_KINDS = 22,
 };
 
@@ -83,7 +92,12 @@ struct mc_peer {
 	struct mc_list all;         /* ctx->peers */
 	uint32_t id;                /* peer number in the interface: of this job, its rank */
 	uint32_t rank;              /* in its own job */
-	uint64_t epoch;             /* constant */
+	uint64_t epoch;             /* constant, and the record's other fields */
+	uint64_t job;               /* number of its job, as frames name it */
+	char *job_name;             /* NULL: this job's */
+	const struct mc_mac_key *key; /* between it and us: the job's, or the cluster's */
+	uint32_t again;             /* how many times its rank had been started before */
+	uint64_t born;              /* its clock at start, ns */
 	char role[MC_ROLE_MAX], host[MC_NAME_MAX];
 	uint64_t host_id;
 	int32_t pid;
@@ -101,12 +115,16 @@ struct mc_peer {
 	mc_status_t why;            /* when down */
 	bool left;                  /* it said goodbye */
 	bool bye_sent;              /* we did, and it has not answered */
+	bool introduce;             /* it may not know this process: JOIN comes before all else */
+	int64_t answer_ns;          /* by when it must have answered that; INT64_MAX: nothing is due */
 	struct mc_be_slot *link;    /* chosen backend; NULL before */
 	struct mc_be_ep *ep;
 	char link_text[MC_NAME_MAX];
 	uint32_t link_next;          /* backend to try if that one cannot be proved */
 	char refused[MC_REASON_MAX]; /* why those before it are not the link */
 	bool fell_back;              /* one of them had a better way to offer */
+	struct mc_peer *next_name, *next_frame; /* foreign.c */
+	bool listed;                            /* of another job, and in the directory */
 	struct mc_list dying;       /* in ctx->dying until handled */
 	mc_status_t dying_why;
 
@@ -317,6 +335,7 @@ struct mc_group {
 	struct mc_list node;        /* ctx->groups */
 	bool builtin;
 	uint64_t sig;               /* hash of the member list: the group's name on the wire */
+	uint32_t gen;               /* of ctx->member_gen */
 	uint32_t n, self;           /* self: own rank or MC_NO_RANK */
 	struct mc_peer **peer;      /* [n] incarnations */
 };
@@ -336,7 +355,8 @@ struct mc_ctx {
 	struct mc_boot *boot;
 	struct mc_boot_info boot_info;
 	uint32_t rank, size;        /* constant */
-	uint64_t job, epoch, host_id;
+	uint64_t job, epoch, host_id, born;
+	char job_name[MC_JOB_MAX];
 	char role[MC_ROLE_MAX], host[MC_NAME_MAX];
 	struct mc_mac_key key;
 	bool manual;
@@ -353,6 +373,8 @@ struct mc_ctx {
 	uint32_t fallback_n;             /* peers that are not reached by the way hoped for */
 	_Atomic(struct mc_peer *) *peer; /* [size] the ranks of this job as they are now; read without the lock, too */
 	struct mc_peer *self;            /* constant */
+	struct mc_foreign *foreign;      /* peers of other jobs; NULL: none; constant */
+	_Atomic(uint32_t) member_gen;    /* grows when a rank of this job is replaced */
 	struct mc_list peers; /* every incarnation that was ever known: they stay where they are until the end */
 	struct mc_group *world, *node;
 	struct mc_list groups;
@@ -377,6 +399,7 @@ struct mc_ctx {
 	_Atomic(bool) armed;        /* the program armed mc_progress_fd() itself */
 	_Atomic(bool) kicked;       /* wake_fd was written */
 	int64_t timer_ns;           /* earliest deadline of a request; INT64_MAX: none */
+	int64_t join_timer_ns;      /* earliest answer to a JOIN that is due, or before; INT64_MAX: none */
 	int64_t sleep_until_ns;     /* the progress thread's own alarm, while it is asleep */
 	int64_t boot_check_ns;
 	_Atomic(uint32_t) ticks;    /* polls, to look at the clock now and then */
@@ -410,6 +433,7 @@ struct mc_ctx {
 	_Atomic(uint32_t) peer_seq; /* futex word: a peer changed state, a reply came */
 	struct mc_list faults;
 	uint32_t fault_n;
+	struct mc_ratelimit noise; /* log lines about strangers */
 
 	struct mc_colls *colls;     /* coll.h */
 	uint32_t coll_msg_n;        /* messages of collectives that have not started here */
@@ -447,27 +471,6 @@ void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word); /* under the lock; wo
 mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg, _Atomic(uint32_t) *word,
 			  int64_t deadline_ns);
 
-/* peer.c */
-mc_status_t mc_peers_load(struct mc_ctx *ctx);      /* read all published records */
-void mc_peers_free(struct mc_ctx *ctx);
-mc_status_t mc_record_make(struct mc_ctx *ctx, void *buf, uint32_t room, uint32_t *len_out);
-mc_status_t mc_record_parse(struct mc_ctx *ctx, struct mc_peer *p, const void *buf, uint32_t len);
-mc_status_t mc_peer_start(struct mc_peer *p);       /* idle -> connecting; MC_OK also when further on */
-void mc_peer_fail(struct mc_peer *p, mc_status_t why, const char *fmt, ...) MC_PRINTF(3, 4); /* logs, reports, marks */
-void mc_peer_leave(struct mc_peer *p);              /* it said goodbye */
-void mc_peers_bury(struct mc_ctx *ctx);             /* take down what is marked */
-struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t id); /* as it is now; NULL: no such; also without the lock */
-static inline struct mc_peer *mc_peer_of_node(struct mc_list *node)
-{
-	return mc_container_of(node, struct mc_peer, all);
-}
-void mc_fault_add(struct mc_ctx *ctx, uint32_t peer, mc_status_t s, const char *text);
-
-/* link.c */
-bool mc_link_ready(const struct mc_peer *p); /* messages and posts may be handed to it */
-mc_status_t mc_link_next(struct mc_peer *p); /* try the backends that were not tried yet; p is lost if none is left */
-void mc_link_up(struct mc_peer *p, const struct mc_be_slot *slot);
-void mc_link_down(struct mc_peer *p, struct mc_be_slot *slot, const struct mc_be_event *ev);
 /* nic.c */
 int32_t mc_nic_home(void);
 mc_status_t mc_nics_choose(struct mc_ctx *ctx);     /* once; MC_ERR_CONFIG: MC_DEVICE, MC_NEAR (logged) */
@@ -492,7 +495,7 @@ void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg
 /* mem.c, dir.c */
 struct mc_mem *mc_region_find(struct mc_ctx *ctx, uint64_t id); /* NULL: freed or never was */
 void mc_mems_free(struct mc_ctx *ctx);
-mc_status_t mc_mem_encode(struct mc_mem *m, struct mc_wr *w);
+mc_status_t mc_mem_encode(struct mc_mem *m, const struct mc_mac_key *key, struct mc_wr *w);
 void mc_rmem_unpin(struct mc_rmem *r);
 void mc_rmems_free(struct mc_ctx *ctx);
 void mc_rmems_link_up(struct mc_peer *p); /* its link is proved: descriptors that waited for it */
@@ -592,5 +595,7 @@ void mc_on_coll_abort(struct mc_peer *p, struct mc_rd *r);
 void mc_on_coll_ask(struct mc_peer *p, struct mc_rd *r);
 void mc_on_coll_tell(struct mc_peer *p, struct mc_rd *r);
 void mc_colls_free(struct mc_ctx *ctx);             /* forget groups, early messages, descriptors */
+
+#include "peer.h"
 
 #endif

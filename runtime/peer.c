@@ -11,148 +11,115 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "internal.h"
-
-/* Record of a rank, published once through the rendezvous. Format: docs/WIRE.md. */
-#define RECORD_MAGIC   0x5243434du /* "MCCR" */
-#define RECORD_VERSION 1u
+#include "foreign.h"
 
 struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t id)
 {
-	return id < ctx->size ? atomic_load_explicit(&ctx->peer[id], memory_order_acquire) : NULL;
+	if (id < ctx->size)
+		return atomic_load_explicit(&ctx->peer[id], memory_order_acquire);
+	return ctx->foreign != NULL ? mc_foreign_get(ctx->foreign, id - ctx->size) : NULL;
 }
 
-mc_status_t mc_record_make(struct mc_ctx *ctx, void *buf, uint32_t room, uint32_t *len_out)
-{
-	struct mc_wr w;
-	mc_wr_init(&w, buf, room - MC_MAC_LEN);
-	mc_wr_u32(&w, RECORD_MAGIC);
-	mc_wr_u32(&w, RECORD_VERSION);
-	mc_wr_u64(&w, ctx->job);
-	mc_wr_u32(&w, ctx->rank);
-	mc_wr_u64(&w, ctx->epoch);
-	mc_wr_u64(&w, ctx->host_id);
-	mc_wr_u32(&w, (uint32_t)getpid());
-	mc_wr_str(&w, ctx->role);
-	mc_wr_str(&w, ctx->host);
-	mc_wr_u32(&w, ctx->be_n);
-	for (uint32_t i = 0; i < ctx->be_n; i++) {
-		mc_wr_str(&w, ctx->be[i].ops->name);
-		mc_wr_blob(&w, ctx->be[i].caps.addr, ctx->be[i].caps.addr_len);
-	}
-	mc_nics_write(ctx, &w);
-	if (w.bad) {
-		mc_error("rank %u: backend addresses do not fit %u bytes", ctx->rank, room);
-		return MC_ERR_NOSPC;
-	}
-	uint32_t len = (uint32_t)mc_wr_len(&w);
-	mc_mac(&ctx->key, buf, len, NULL, 0, (uint8_t *)buf + len);
-	*len_out = len + MC_MAC_LEN;
-	return MC_OK;
-}
-
-static mc_status_t check_mac(const struct mc_ctx *ctx, const uint8_t *buf, uint32_t len)
-{
-	uint8_t mac[MC_MAC_LEN];
-	mc_mac(&ctx->key, buf, len, NULL, 0, mac);
-	return mc_mac_equal(mac, buf + len) ? MC_OK : MC_ERR_AUTH;
-}
-
-static void read_addresses(struct mc_ctx *ctx, struct mc_peer *p, struct mc_rd *r)
-{
-	uint32_t n = mc_rd_u32(r);
-	for (uint32_t i = 0; i < n && !r->bad; i++) {
-		char name[MC_NAME_MAX];
-		uint32_t len;
-		mc_rd_str(r, name, sizeof(name));
-		const void *addr = mc_rd_blob(r, &len, MC_BLOB_MAX);
-		for (uint32_t k = 0; addr != NULL && k < ctx->be_n; k++) {
-			if (strcmp(name, ctx->be[k].ops->name) == 0) {
-				p->addr[k].p = addr;
-				p->addr[k].len = len;
-			}
-		}
-	}
-}
-
-/* p->rank is set; on success the peer owns a copy of the record. */
-mc_status_t mc_record_parse(struct mc_ctx *ctx, struct mc_peer *p, const void *buf, uint32_t len)
-{
-	if (len < MC_MAC_LEN)
-		return MC_ERR_PROTO;
-	p->record = malloc(len);
-	if (p->record == NULL)
-		return MC_ERR_NOMEM;
-	memcpy(p->record, buf, len);
-	p->record_len = len;
-	mc_status_t s = check_mac(ctx, p->record, len - MC_MAC_LEN);
-	if (s != MC_OK)
-		return s;
-	struct mc_rd r;
-	mc_rd_init(&r, p->record, len - MC_MAC_LEN);
-	uint32_t magic = mc_rd_u32(&r), version = mc_rd_u32(&r);
-	uint64_t job = mc_rd_u64(&r);
-	uint32_t rank = mc_rd_u32(&r);
-	if (r.bad || magic != RECORD_MAGIC || version != RECORD_VERSION || job != ctx->job || rank != p->rank)
-		return MC_ERR_PROTO;
-	p->epoch = mc_rd_u64(&r);
-	p->host_id = mc_rd_u64(&r);
-	p->pid = (int32_t)mc_rd_u32(&r);
-	mc_rd_str(&r, p->role, sizeof(p->role));
-	mc_rd_str(&r, p->host, sizeof(p->host));
-	read_addresses(ctx, p, &r);
-	mc_nics_read(p, &r);
-	return mc_rd_end(&r) ? MC_OK : MC_ERR_PROTO;
-}
-
-static struct mc_peer *peer_new(struct mc_ctx *ctx, uint32_t id, uint32_t rank)
+struct mc_peer *mc_peer_new(struct mc_ctx *ctx)
 {
 	struct mc_peer *p = calloc(1, sizeof(*p));
 	if (p == NULL)
 		return NULL;
 	p->ctx = ctx;
-	p->id = id;
-	p->rank = rank;
-	struct mc_list *l[] = {&p->dying, &p->txq, &p->flying, &p->reqs, &p->pump, &p->pump_node, &p->failed};
+	p->id = MC_NO_RANK;
+	p->answer_ns = INT64_MAX;
+	struct mc_list *l[] = {&p->all, &p->dying, &p->txq, &p->flying, &p->reqs, &p->pump, &p->pump_node, &p->failed};
 	for (size_t i = 0; i < MC_ARRAY_LEN(l); i++)
 		mc_list_init(l[i]);
-	mc_list_add_tail(&ctx->peers, &p->all);
 	return p;
 }
 
-mc_status_t mc_peers_load(struct mc_ctx *ctx)
+void mc_peer_free(struct mc_peer *p)
 {
+	if (p == NULL)
+		return;
+	mc_list_del(&p->all);
+	free(p->job_name);
+	free(p->nic);
+	free(p->record);
+	free(p);
+}
+
+/* From here on it is the peer of that number, for everyone who asks; what it was made of is constant. */
+void mc_peer_enter(struct mc_peer *p, uint32_t id)
+{
+	struct mc_ctx *ctx = p->ctx;
+	struct mc_peer *old = mc_peer_get(ctx, id);
+	p->id = id;
+	mc_list_add_tail(&ctx->peers, &p->all);
+	if (id < ctx->size) {
+		atomic_store_explicit(&ctx->peer[id], p, memory_order_release);
+		atomic_fetch_add(&ctx->member_gen, 1);
+	} else {
+		mc_foreign_enter(p, old);
+	}
+	atomic_fetch_add(&ctx->peer_seq, 1);
+	mc_wake(ctx, &ctx->peer_seq);
+}
+
+/* What the rendezvous has of a rank. MC_ERR_BOOT: nothing. */
+static mc_status_t load_record(struct mc_ctx *ctx, uint32_t rank, const void *own, uint32_t own_len, struct mc_peer *p)
+{
+	const void *blob = own;
+	uint32_t len = own_len;
+	mc_status_t s = rank == ctx->rank ? MC_OK : ctx->boot_ops->get(ctx->boot, rank, &blob, &len);
+	if (s != MC_OK)
+		return s;
+	s = mc_record_parse(ctx, &ctx->key, p, blob, len);
+	if (s == MC_OK && (p->job != ctx->job || p->rank != rank))
+		s = MC_ERR_PROTO;
+	if (s == MC_ERR_AUTH)
+		mc_error("rank %u: the record of rank %u is not signed with this job's key: refused; do all ranks have "
+			 "the same MC_JOB_KEY?",
+			 ctx->rank, rank);
+	else if (s == MC_ERR_PROTO)
+		mc_error("rank %u: the record of rank %u (%u bytes) is malformed or of another version of mc",
+			 ctx->rank, rank, len);
+	return s;
+}
+
+mc_status_t mc_peers_load(struct mc_ctx *ctx, const void *own, uint32_t own_len)
+{
+	bool again = ctx->boot_info.again > 0;
+	uint32_t found_n = 0;
 	ctx->peer = calloc(ctx->size, sizeof(*ctx->peer));
 	if (ctx->peer == NULL)
 		return MC_ERR_NOMEM;
 	for (uint32_t i = 0; i < ctx->size; i++) {
-		struct mc_peer *p = peer_new(ctx, i, i);
+		struct mc_peer *p = mc_peer_new(ctx);
 		if (p == NULL)
 			return MC_ERR_NOMEM;
-		atomic_store(&ctx->peer[i], p);
+		mc_status_t s = load_record(ctx, i, own, own_len, p);
+		if (s == MC_ERR_BOOT && again) {
+			/* It died, or will join us: the others do not wait for it. */
+			mc_info("rank %u: the launcher has no record of rank %u", ctx->rank, i);
+			p->rank = i;
+			p->job = ctx->job;
+			p->key = &ctx->key;
+			p->state = MC_PEER_DOWN;
+			p->why = MC_ERR_PEER_DOWN;
+		} else if (s != MC_OK) {
+			mc_peer_free(p);
+			return s;
+		}
+		found_n += s == MC_OK;
+		p->introduce = again && i != ctx->rank;
+		mc_peer_enter(p, i);
 	}
 	ctx->self = mc_peer_get(ctx, ctx->rank);
-	for (uint32_t i = 0; i < ctx->size; i++) {
-		const void *blob;
-		uint32_t len;
-		mc_status_t s = ctx->boot_ops->get(ctx->boot, i, &blob, &len);
-		if (s != MC_OK)
-			return s;
-		s = mc_record_parse(ctx, mc_peer_get(ctx, i), blob, len);
-		if (s == MC_ERR_AUTH)
-			mc_error("rank %u: the record of rank %u is not signed with this job's key: refused; do all "
-				 "ranks have the "
-				 "same MC_JOB_KEY?",
-				 ctx->rank, i);
-		else if (s == MC_ERR_PROTO)
-			mc_error("rank %u: the record of rank %u (%u bytes) is malformed or of another version of mc",
-				 ctx->rank, i, len);
-		if (s != MC_OK)
-			return s;
-	}
-	return MC_OK;
+	if (found_n > 1 || ctx->size == 1)
+		return MC_OK;
+	mc_error("rank %u: started again, but the launcher has no record of any other rank; PMIx servers keep them for "
+		 "that "
+		 "only with PMIX_MCA_gds=hash in the environment of the launcher",
+		 ctx->rank);
+	return MC_ERR_BOOT;
 }
 
 void mc_peers_free(struct mc_ctx *ctx)
@@ -167,9 +134,7 @@ void mc_peers_free(struct mc_ctx *ctx)
 			mc_tx_put(mc_container_of(l, struct mc_tx, node));
 		while ((l = mc_list_pop(&p->txq)) != NULL)
 			mc_tx_put(mc_container_of(l, struct mc_tx, node));
-		free(p->record);
-		free(p->nic);
-		free(p);
+		mc_peer_free(p);
 	}
 	free(ctx->peer);
 	ctx->peer = NULL;
@@ -181,7 +146,10 @@ mc_status_t mc_peer_start(struct mc_peer *p)
 		return p->why;
 	if (p->state != MC_PEER_IDLE || !mc_list_empty(&p->dying))
 		return mc_list_empty(&p->dying) ? MC_OK : p->dying_why;
-	return mc_link_next(p);
+	mc_status_t s = mc_link_next(p);
+	if (s == MC_OK && p->introduce)
+		mc_join_send(p);
+	return s;
 }
 
 void mc_fault_add(struct mc_ctx *ctx, uint32_t peer, mc_status_t s, const char *text)
@@ -250,11 +218,13 @@ static void bury(struct mc_peer *p)
 	p->ep = NULL;
 	p->packed_out = 0;
 	p->bye_sent = false;
+	p->answer_ns = INT64_MAX;
 	mc_tx_fail_all(p, p->why);
 	fail_requests(p);
 	mc_failed_clear(p);
 	mc_dir_peer_down(p);
 	mc_arrivals_peer_down(p);
+	mc_foreign_lost(p);
 	atomic_fetch_add(&ctx->peer_seq, 1);
 	mc_wake(ctx, &ctx->peer_seq);
 	atomic_fetch_add(&ctx->coll_seq, 1);
@@ -290,6 +260,8 @@ static mc_status_t public_state(const struct mc_peer *p)
 {
 	if (p->state == MC_PEER_DOWN)
 		return p->why;
+	if (!mc_list_empty(&p->dying))
+		return p->dying_why;
 	return p->state == MC_PEER_UP ? MC_OK : MC_IN_PROGRESS;
 }
 
@@ -301,6 +273,8 @@ mc_status_t mc_peer_query(struct mc_ctx *ctx, uint32_t peer, struct mc_peer_info
 	mc_ctx_lock(ctx);
 	out->peer = peer;
 	out->epoch = p->epoch;
+	snprintf(out->job, sizeof(out->job), "%s", p->job_name != NULL ? p->job_name : ctx->job_name);
+	out->rank = p->rank;
 	memcpy(out->role, p->role, sizeof(out->role));
 	memcpy(out->host, p->host, sizeof(out->host));
 	memcpy(out->link, p->link_text, sizeof(out->link));

@@ -143,7 +143,7 @@ static mc_status_t open_failed(const struct shm_addr *a, int err, char *text, si
 		snprintf(text, text_len, "process %u is gone", a->pid);
 		return MC_ERR_PEER_DOWN;
 	}
-	if (err == ENOENT) {
+	if (err == ENOENT || err == ENXIO) { /* ENXIO: the number is a socket or the like by now */
 		snprintf(text, text_len, "process %u has closed its side", a->pid);
 		return MC_ERR_PEER_DOWN;
 	}

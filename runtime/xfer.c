@@ -15,8 +15,10 @@ enum { PACK_INLINE = 64 * 1024 }; /* so much the caller packs into messages itse
 
 mc_status_t mc_xfer_check(const struct mc_peer *p, const struct mc_slice *s)
 {
-	if (s->mem == NULL || s->rmem == NULL || s->mem->ctx != p->ctx || s->rmem->peer != p || s->rmem->released)
+	if (s->mem == NULL || s->rmem == NULL || s->mem->ctx != p->ctx || s->rmem->ctx != p->ctx || s->rmem->released)
 		return MC_ERR_INVAL;
+	if (s->rmem->peer != p)
+		return s->rmem->peer->id == p->id ? MC_ERR_STALE : MC_ERR_INVAL; /* of an earlier incarnation */
 	if (!mc_range_ok(s->off, s->len, s->mem->len) || !mc_range_ok(s->roff, s->len, s->rmem->len))
 		return MC_ERR_RANGE;
 	return MC_OK;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Every message body a peer can send, to a live context: first byte the kind, second how many bytes are body, the rest
- * body and data. The frame around it is right, as from a peer of this job that has gone mad. Nothing may crash, leak or
- * write outside the one region that is there; after a malformed message the peer is taken back in.
+ * body and data (19, JOIN, and 20, WELCOME: all is body). The frame around it is right, as from a peer of this job that
+ * has gone mad. Nothing may crash, leak or write outside the one region that is there; after a malformed message the
+ * peer is taken back in.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { REGION = 4096, GUARD = 256 };
+#define JOB   UINT64_C(0x1111111111111111)
+#define EPOCH UINT64_C(0x3333333333333333) /* of a process that says that it is rank 1 now */
 
 static struct mc_hub *hub;
 static struct mc_ctx *ctx[2];
@@ -44,6 +47,11 @@ static void set_up(void)
 		abort();
 	init_one(NULL);
 	pthread_join(t, NULL);
+	/* The seeds of JOIN and WELCOME were made for this job. */
+	ctx[0]->job = ctx[1]->job = JOB;
+	for (int i = 0; i < 2; i++)
+		for (struct mc_list *l = ctx[i]->peers.next; l != &ctx[i]->peers; l = l->next)
+			mc_peer_of_node(l)->job = JOB;
 	memory = malloc(REGION + 2 * GUARD);
 	struct mc_region r = {.size = sizeof(r), .addr = memory + GUARD, .len = REGION, .device = -1, .fd = -1};
 	if (mc_mem_register(ctx[0], &r, &mem) != MC_OK || mc_mem_publish(mem, "kv") != MC_OK)
@@ -58,6 +66,33 @@ static void take_back(struct mc_peer *p)
 	p->left = false;
 	p->link = NULL;
 	p->rx_msgs = 0;
+}
+
+/* JOIN may have put another process in the place of rank 1: forget that one, and know the real one again. */
+static void know_again(void)
+{
+	static uint8_t rec[MC_RECORD_MAX];
+	uint32_t len = 0;
+	struct mc_peer *p = mc_peer_get(ctx[0], 1);
+	if (p->epoch == ctx[1]->epoch)
+		return;
+	mc_ctx_lock(ctx[0]);
+	mc_peer_fail(p, MC_ERR_PEER_DOWN, "made up");
+	mc_ctx_unlock(ctx[0]);
+	for (int i = 0; i < 3; i++)
+		mc_progress(ctx[0]);
+	mc_ctx_lock(ctx[0]);
+	for (struct mc_list *l = ctx[0]->peers.next, *next; l != &ctx[0]->peers; l = next) {
+		next = l->next;
+		if (mc_peer_of_node(l)->id == 1)
+			mc_peer_free(mc_peer_of_node(l));
+	}
+	p = mc_peer_new(ctx[0]);
+	if (p == NULL || mc_record_make(ctx[1], &ctx[1]->key, rec, sizeof(rec), &len) != MC_OK ||
+	    mc_record_parse(ctx[0], &ctx[0]->key, p, rec, len) != MC_OK)
+		abort();
+	mc_peer_enter(p, 1);
+	mc_ctx_unlock(ctx[0]);
 }
 
 static void drain(void)
@@ -78,6 +113,7 @@ static void drain(void)
 	mc_colls_free(ctx[0]);
 	ctx[0]->coll_msg_n = 0;
 	take_back(mc_peer_get(ctx[0], 1));
+	know_again();
 	take_back(mc_peer_get(ctx[1], 0));
 }
 
@@ -88,11 +124,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		set_up();
 	if (size < 2 || size > 8192)
 		return 0;
-	uint32_t rest = (uint32_t)size - 2, body = data[1] < rest ? data[1] : rest;
+	uint32_t rest = (uint32_t)size - 2, body = data[1] < rest && data[0] < MC_MSG_JOIN ? data[1] : rest;
 	struct mc_frame f = {.kind = data[0] % (MC_MSG_KINDS + 1),
 			     .src_rank = 1,
 			     .job = ctx[0]->job,
-			     .src_epoch = ctx[1]->epoch,
+			     .src_epoch = data[0] == MC_MSG_JOIN ? EPOCH : ctx[1]->epoch,
 			     .dst_epoch = ctx[0]->epoch,
 			     .body_len = body,
 			     .data_len = rest - body};

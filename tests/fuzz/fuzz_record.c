@@ -20,23 +20,23 @@ static void quiet(void *arg, enum mc_log_level level, const char *line)
 
 static void record(const uint8_t *data, uint32_t len)
 {
-	struct mc_peer p = {.ctx = ctx, .rank = 0};
-	if (mc_record_parse(ctx, &p, data, len) == MC_OK) {
+	struct mc_peer *p = mc_peer_new(ctx);
+	if (p != NULL && mc_record_parse(ctx, &ctx->key, p, data, len) == MC_OK) {
 		char text[700];
-		if (memchr(p.role, '\0', sizeof(p.role)) == NULL || memchr(p.host, '\0', sizeof(p.host)) == NULL)
+		if (p->epoch == 0 || (p->job_name == NULL) != (p->job == ctx->job) ||
+		    memchr(p->role, '\0', sizeof(p->role)) == NULL || memchr(p->host, '\0', sizeof(p->host)) == NULL)
 			abort();
 		for (uint32_t i = 0; i < ctx->be_n; i++)
-			if (p.addr[i].len > MC_BLOB_MAX ||
-			    (p.addr[i].len > 0 &&
-			     ((const uint8_t *)p.addr[i].p < (uint8_t *)p.record ||
-			      (const uint8_t *)p.addr[i].p + p.addr[i].len > (uint8_t *)p.record + len)))
+			if (p->addr[i].len > MC_BLOB_MAX ||
+			    (p->addr[i].len > 0 &&
+			     ((const uint8_t *)p->addr[i].p < (uint8_t *)p->record ||
+			      (const uint8_t *)p->addr[i].p + p->addr[i].len > (uint8_t *)p->record + len)))
 				abort();
-		mc_nics_compare(&p, text, sizeof(text));
+		mc_nics_compare(p, text, sizeof(text));
 		if (memchr(text, '\0', sizeof(text)) == NULL)
 			abort();
 	}
-	free(p.nic);
-	free(p.record);
+	mc_peer_free(p);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
