@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "foreign.h"
 #include "kv_priv.h"
 
 enum { GOODBYE_NS = 500000000 };
@@ -128,6 +129,8 @@ static uint32_t transport_mask(const struct mc_ctx *ctx)
 /* Is the whole job on this host, so that the first backend that opens is enough? */
 static bool all_local(const struct mc_ctx *ctx, const struct mc_params *p)
 {
+	if (ctx->foreign != NULL)
+		return false;
 	return ctx->size == 1 || (p != NULL && p->hub != NULL) || strcmp(ctx->cfg.launcher, "local") == 0;
 }
 
@@ -295,6 +298,9 @@ static mc_status_t bring_up(struct mc_ctx *ctx, const struct mc_params *p)
 	ctx->born = clock_ns();
 	snprintf(ctx->job_name, sizeof(ctx->job_name), "%s",
 		 ctx->cfg.job[0] != '\0' ? ctx->cfg.job : ctx->boot_info.job);
+	s = mc_foreign_open(ctx);
+	if (s != MC_OK)
+		return s;
 	s = open_backends(ctx, p);
 	if (s != MC_OK)
 		return s;
@@ -312,6 +318,7 @@ static mc_status_t bring_up(struct mc_ctx *ctx, const struct mc_params *p)
 
 static void tear_down(struct mc_ctx *ctx)
 {
+	mc_foreign_close(ctx);
 	mc_progress_stop(ctx);
 	mc_colls_free(ctx);
 	mc_reshards_free(ctx);
@@ -325,6 +332,7 @@ static void tear_down(struct mc_ctx *ctx)
 	mc_kv_pools_free(ctx);
 	mc_mems_free(ctx);
 	mc_peers_free(ctx);
+	mc_foreign_free(ctx);
 	mc_tx_free_all(ctx);
 	mc_nics_free(ctx);
 	mc_progress_close(ctx);
@@ -436,6 +444,7 @@ void mc_finalize(struct mc_ctx *ctx)
 	if (ctx == NULL)
 		return;
 	cancel_all(ctx);
+	mc_foreign_close(ctx); /* nobody new finds this rank any more */
 	say_goodbye(ctx);
 	tear_down(ctx);
 }

@@ -21,17 +21,18 @@ static struct mc_mem *find_name(struct mc_ctx *ctx, const char *name)
 }
 
 /* MC_OK: the entry is in *w; MC_ERR_NOENT: nothing of that name yet. */
-static mc_status_t encode_entry(struct mc_ctx *ctx, enum mc_dir_what what, uint64_t id, const char *name,
+static mc_status_t encode_entry(const struct mc_peer *p, enum mc_dir_what what, uint64_t id, const char *name,
 				struct mc_wr *w)
 {
+	struct mc_ctx *ctx = p->ctx;
 	struct mc_mem *m;
 	switch (what) {
 	case MC_DIR_NAME:
 		m = find_name(ctx, name);
-		return m != NULL ? mc_mem_encode(m, w) : MC_ERR_NOENT;
+		return m != NULL ? mc_mem_encode(m, p->key, w) : MC_ERR_NOENT;
 	case MC_DIR_ID:
 		m = mc_region_find(ctx, id);
-		return m != NULL ? mc_mem_encode(m, w) : MC_ERR_STALE;
+		return m != NULL ? mc_mem_encode(m, p->key, w) : MC_ERR_STALE;
 	case MC_DIR_POOL:
 		return mc_kv_pool_encode(ctx, name, w);
 	default:
@@ -51,7 +52,7 @@ static bool answer(struct mc_peer *p, uint64_t cookie, enum mc_dir_what what, ui
 	}
 	struct mc_wr b, w;
 	mc_wr_init(&b, blob, MC_ENTRY_MAX);
-	mc_status_t s = encode_entry(p->ctx, what, id, name, &b);
+	mc_status_t s = encode_entry(p, what, id, name, &b);
 	if (s == MC_ERR_NOENT) {
 		mc_tx_put(tx);
 	} else {
@@ -308,7 +309,7 @@ void mc_on_region_ask(struct mc_peer *p, struct mc_rd *r)
 	struct mc_wr b, w;
 	mc_wr_init(&b, blob, sizeof(blob));
 	if (s == MC_OK)
-		s = mc_mem_encode(m, &b);
+		s = mc_mem_encode(m, p->key, &b);
 	mc_tx_body(tx, &w);
 	mc_wr_u64(&w, id);
 	mc_wr_u32(&w, (uint32_t)(int32_t)s);

@@ -123,14 +123,20 @@ mc_status_t mc_group_role(struct mc_ctx *ctx, const char *role, struct mc_group 
 
 mc_status_t mc_group_list(struct mc_ctx *ctx, const uint32_t *peer, uint32_t n, struct mc_group **group_out)
 {
-	if (peer == NULL || n == 0 || n > ctx->size || group_out == NULL)
+	uint32_t last = 0;
+	if (peer == NULL || n == 0 || group_out == NULL)
 		return MC_ERR_INVAL;
+	for (uint32_t i = 0; i < n; i++) {
+		if (mc_peer_get(ctx, peer[i]) == NULL)
+			return MC_ERR_INVAL;
+		last = peer[i] > last ? peer[i] : last;
+	}
 	uint32_t gen = atomic_load(&ctx->member_gen);
 	struct mc_peer **copy = malloc(n * sizeof(struct mc_peer *));
-	bool *seen = calloc(ctx->size, sizeof(*seen));
+	bool *seen = calloc((size_t)last + 1, sizeof(*seen));
 	mc_status_t s = copy == NULL || seen == NULL ? MC_ERR_NOMEM : MC_OK;
 	for (uint32_t i = 0; i < n && s == MC_OK; i++) {
-		if (peer[i] >= ctx->size || seen[peer[i]]) {
+		if (seen[peer[i]]) {
 			s = MC_ERR_INVAL;
 		} else {
 			seen[peer[i]] = true;

@@ -96,6 +96,7 @@ struct mc_peer {
 	uint64_t epoch;             /* constant, and the record's other fields */
 	uint64_t job;               /* number of its job, as frames name it */
 	char *job_name;             /* NULL: this job's */
+	const struct mc_mac_key *key; /* between it and us: the job's, or the cluster's */
 	uint32_t again;             /* how many times its rank had been started before */
 	uint64_t born;              /* its clock at start, ns */
 	char role[MC_ROLE_MAX], host[MC_NAME_MAX];
@@ -123,6 +124,8 @@ struct mc_peer {
 	uint32_t link_next;          /* backend to try if that one cannot be proved */
 	char refused[MC_REASON_MAX]; /* why those before it are not the link */
 	bool fell_back;              /* one of them had a better way to offer */
+	struct mc_peer *next_name, *next_frame; /* foreign.c */
+	bool listed;                            /* of another job, and in the directory */
 	struct mc_list dying;       /* in ctx->dying until handled */
 	mc_status_t dying_why;
 
@@ -377,6 +380,7 @@ struct mc_ctx {
 	uint32_t fallback_n;             /* peers that are not reached by the way hoped for */
 	_Atomic(struct mc_peer *) *peer; /* [size] the ranks of this job as they are now; read without the lock, too */
 	struct mc_peer *self;            /* constant */
+	struct mc_foreign *foreign;      /* peers of other jobs; NULL: none; constant */
 	_Atomic(uint32_t) member_gen;    /* grows when a rank of this job is replaced */
 	struct mc_list peers; /* every incarnation that was ever known: they stay where they are until the end */
 	struct mc_group *world, *node;
@@ -474,52 +478,6 @@ void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word); /* under the lock; wo
 mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg, _Atomic(uint32_t) *word,
 			  int64_t deadline_ns);
 
-/* peer.c */
-mc_status_t mc_peers_load(struct mc_ctx *ctx, const void *own, uint32_t own_len); /* read all published records */
-struct mc_peer *mc_peer_new(struct mc_ctx *ctx);                                  /* in no table yet */
-void mc_peer_enter(struct mc_peer *p, uint32_t id);                               /* is that peer from now on */
-void mc_peer_free(struct mc_peer *p); /* one that was not entered, or at the end */
-void mc_peers_free(struct mc_ctx *ctx);
-mc_status_t mc_peer_start(struct mc_peer *p);       /* idle -> connecting; MC_OK also when further on */
-void mc_peer_fail(struct mc_peer *p, mc_status_t why, const char *fmt, ...) MC_PRINTF(3, 4); /* logs, reports, marks */
-void mc_peer_leave(struct mc_peer *p);              /* it said goodbye */
-void mc_peers_bury(struct mc_ctx *ctx);             /* take down what is marked */
-struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t id); /* as it is now; NULL: no such; also without the lock */
-static inline struct mc_peer *mc_peer_of_node(struct mc_list *node)
-{
-	return mc_container_of(node, struct mc_peer, all);
-}
-void mc_fault_add(struct mc_ctx *ctx, uint32_t peer, mc_status_t s, const char *text);
-
-/* record.c */
-mc_status_t mc_record_make(struct mc_ctx *ctx, const struct mc_mac_key *key, void *buf, uint32_t room,
-			   uint32_t *len_out);
-/* Fills in a new peer, which owns a copy of the record, also after an error. MC_ERR_AUTH, MC_ERR_PROTO, MC_ERR_NOMEM.
- */
-mc_status_t mc_record_parse(struct mc_ctx *ctx, const struct mc_mac_key *key, struct mc_peer *p, const void *buf,
-			    uint32_t len);
-
-/* join.c */
-void mc_join_all(struct mc_ctx *ctx); /* after init: a rank that was started again introduces itself */
-void mc_join_send(struct mc_peer *p);
-void mc_join_timers(struct mc_ctx *ctx, int64_t now);
-/*
- * n, new and in no table, is what a record says of the peer old. sure: it is the latest, whatever the clocks say. Takes
- * n. Returns who that peer is from now on: n or old; NULL: n was an earlier incarnation.
- */
-struct mc_peer *mc_peer_meet(struct mc_peer *n, struct mc_peer *old, bool sure);
-void mc_on_join(struct mc_ctx *ctx, const struct mc_frame *f, struct mc_rd *r);
-void mc_on_welcome(struct mc_peer *p, struct mc_rd *r);
-static inline const struct mc_mac_key *mc_key_of(const struct mc_peer *p)
-{
-	return &p->ctx->key;
-}
-
-/* link.c */
-bool mc_link_ready(const struct mc_peer *p); /* messages and posts may be handed to it */
-mc_status_t mc_link_next(struct mc_peer *p); /* try the backends that were not tried yet; p is lost if none is left */
-void mc_link_up(struct mc_peer *p, const struct mc_be_slot *slot);
-void mc_link_down(struct mc_peer *p, struct mc_be_slot *slot, const struct mc_be_event *ev);
 /* nic.c */
 int32_t mc_nic_home(void);
 mc_status_t mc_nics_choose(struct mc_ctx *ctx);     /* once; MC_ERR_CONFIG: MC_DEVICE, MC_NEAR (logged) */
@@ -544,7 +502,7 @@ void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg
 /* mem.c, dir.c */
 struct mc_mem *mc_region_find(struct mc_ctx *ctx, uint64_t id); /* NULL: freed or never was */
 void mc_mems_free(struct mc_ctx *ctx);
-mc_status_t mc_mem_encode(struct mc_mem *m, struct mc_wr *w);
+mc_status_t mc_mem_encode(struct mc_mem *m, const struct mc_mac_key *key, struct mc_wr *w);
 void mc_rmem_unpin(struct mc_rmem *r);
 void mc_rmems_free(struct mc_ctx *ctx);
 void mc_rmems_link_up(struct mc_peer *p); /* its link is proved: descriptors that waited for it */
@@ -645,5 +603,7 @@ void mc_on_coll_abort(struct mc_peer *p, struct mc_rd *r);
 void mc_on_coll_ask(struct mc_peer *p, struct mc_rd *r);
 void mc_on_coll_tell(struct mc_peer *p, struct mc_rd *r);
 void mc_colls_free(struct mc_ctx *ctx);             /* forget groups, early messages, descriptors */
+
+#include "peer.h"
 
 #endif

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "foreign.h"
 
 enum { NOISE_PER_S = 5 };
 
@@ -41,6 +41,7 @@ static void replace(struct mc_peer *old, struct mc_peer *n)
 	struct mc_ctx *ctx = n->ctx;
 	char text[160];
 	mc_peer_fail(old, MC_ERR_PEER_DOWN, "its process was started again");
+	mc_foreign_lost(old);
 	mc_peer_enter(n, old->id);
 	/* Nobody connects to the old one any more. */
 	memset(old->addr, 0, sizeof(old->addr));
@@ -85,7 +86,7 @@ void mc_join_send(struct mc_peer *p)
 	uint32_t len;
 	uint8_t *buf = malloc(MC_RECORD_MAX);
 	p->introduce = false;
-	if (buf == NULL || mc_record_make(ctx, mc_key_of(p), buf, MC_RECORD_MAX, &len) != MC_OK ||
+	if (buf == NULL || mc_record_make(ctx, p->key, buf, MC_RECORD_MAX, &len) != MC_OK ||
 	    !send_blob(p, MC_MSG_JOIN, buf, len)) {
 		mc_peer_fail(p, MC_ERR_NOMEM, "no memory to introduce this rank to it");
 	} else {
@@ -152,24 +153,34 @@ static void welcome(struct mc_peer *p)
 	}
 }
 
+/* Is it who sent that frame, and can it be? */
+static bool is_sender(const struct mc_peer *n, const struct mc_frame *f)
+{
+	const struct mc_ctx *ctx = n->ctx;
+	uint32_t size = n->job == ctx->job ? ctx->size : MC_FOREIGN_RANK_MAX;
+	return n->job == f->job && n->rank == f->src_rank && n->epoch == f->src_epoch && n->rank < size &&
+	       (n->job != ctx->job || n->rank != ctx->rank);
+}
+
 void mc_on_join(struct mc_ctx *ctx, const struct mc_frame *f, struct mc_rd *r)
 {
-	const struct mc_mac_key *key = &ctx->key;
+	bool own = f->job == ctx->job;
+	const struct mc_mac_key *key = own ? &ctx->key : mc_foreign_key(ctx, f);
 	uint32_t len;
 	const void *rec = mc_rd_blob(r, &len, MC_RECORD_MAX);
-	if (!mc_rd_end(r) || f->dst_epoch != ctx->epoch || ctx->leaving)
+	if (key == NULL || !mc_rd_end(r) || f->dst_epoch != ctx->epoch || ctx->leaving)
 		return; /* damaged, or meant for an earlier incarnation of this rank: its sender gives up in time */
 	struct mc_peer *n = peer_from(ctx, key, rec, len);
 	if (n == NULL)
 		return;
-	struct mc_peer *old = n->job == ctx->job ? mc_peer_get(ctx, n->rank) : NULL;
-	if (old == NULL || old == ctx->self || n->job != f->job || n->rank != f->src_rank || n->epoch != f->src_epoch) {
+	if (!is_sender(n, f)) {
 		mc_debug("rank %u: JOIN of a rank %u that there is not, or of another than its sender: dropped",
 			 ctx->rank, n->rank);
 		mc_peer_free(n);
 		return;
 	}
-	struct mc_peer *p = mc_peer_meet(n, old, false);
+	struct mc_peer *p =
+		own ? mc_peer_meet(n, mc_peer_get(ctx, n->rank), false) : mc_foreign_meet(ctx->foreign, n, false);
 	if (p == NULL || p->state == MC_PEER_DOWN || !mc_list_empty(&p->dying))
 		return;
 	p->introduce = false; /* it knows us */

@@ -3,8 +3,11 @@
  * kv_pool.c - KV pools of this process and of peers: a layout over one or more regions, published once under a name.
  * Record of a pool in the directory: layout, u32 n, n times (u64 region, u64 offset of the base in it).
  */
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kv_priv.h"
 
@@ -86,6 +89,7 @@ mc_status_t mc_kv_pool_open(struct mc_ctx *ctx, const struct mc_kv_layout *layou
 			p->base[i].mem->busy++;
 		mc_list_add_tail(&ctx->pools, &p->node);
 		mc_dir_published(ctx, MC_DIR_POOL, name);
+		mc_foreign_publish(ctx);
 	}
 	mc_ctx_unlock(ctx);
 	mc_progress_kick(ctx);
@@ -112,10 +116,79 @@ mc_status_t mc_kv_pool_close(struct mc_kv_pool *pool)
 	struct mc_ctx *ctx = pool->ctx;
 	mc_ctx_lock(ctx);
 	mc_status_t s = pool->users > 0 ? MC_ERR_BUSY : MC_OK;
-	if (s == MC_OK)
+	if (s == MC_OK) {
 		pool_destroy(pool);
+		mc_foreign_publish(ctx);
+	}
 	mc_ctx_unlock(ctx);
 	return s;
+}
+
+/* ---- for people who look into the directory of other jobs ---- */
+
+struct text {
+	char *at, *end;
+	bool full;
+};
+
+static void say(struct text *t, const char *fmt, ...) MC_PRINTF(2, 3);
+static void say(struct text *t, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(t->at, (size_t)(t->end - t->at), fmt, ap);
+	va_end(ap);
+	if (n < 0 || n >= t->end - t->at)
+		t->full = true;
+	else
+		t->at += n;
+}
+
+/* A name as a JSON string; names may hold any bytes. */
+static void say_name(struct text *t, const char *s)
+{
+	say(t, "\"");
+	for (; *s != '\0'; s++) {
+		unsigned char c = (unsigned char)*s;
+		if (c == '"' || c == '\\')
+			say(t, "\\%c", c);
+		else if (c < 0x20 || c >= 0x7f)
+			say(t, "\\u%04x", c);
+		else
+			say(t, "%c", c);
+	}
+	say(t, "\"");
+}
+
+static void say_pool(struct text *t, const struct mc_kv_pool *p)
+{
+	const struct mc_kv_layout *l = &p->layout;
+	say(t, "{\"name\": ");
+	say_name(t, p->name);
+	say(t, ", \"layers\": [%u, %u, %u], \"heads\": [%u, %u, %u], \"head_dim\": %u, \"kv\": %u, \"elem_bytes\": %u",
+	    l->layer_lo, l->layer_n, l->layer_total, l->head_lo, l->head_n, l->head_total, l->head_dim, l->kv_n,
+	    l->elem_bytes);
+	say(t, ", \"block_tokens\": %u, \"blocks\": %u}", l->block_tokens, l->block_n);
+}
+
+void mc_kv_pools_info(struct mc_ctx *ctx, char *buf, size_t len)
+{
+	struct text t = {.at = buf, .end = buf + len};
+	const char *comma = "";
+	say(&t, "{\"host\": ");
+	say_name(&t, ctx->host);
+	say(&t, ", \"pid\": %d, \"pools\": [", (int)getpid());
+	for (struct mc_list *l = ctx->pools.next; l != &ctx->pools; l = l->next) {
+		struct text before = t;
+		say(&t, "%s", comma);
+		say_pool(&t, mc_container_of(l, struct mc_kv_pool, node));
+		if (t.full || t.end - t.at < 3) { /* what does not fit is left out: this is for people */
+			t = before;
+			break;
+		}
+		comma = ", ";
+	}
+	say(&t, "]}");
 }
 
 /* At the end of the context; the reshards are gone. */

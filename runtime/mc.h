@@ -33,27 +33,28 @@ extern "C" {
  * Every status: name, number, text. -1..-29: only this call failed; -30..-59: this peer is lost; -60..-89: the context
  * is lost. Numbers are never used again for something else.
  */
-#define MC_STATUS_MAP(X)                                                                           \
-	X(MC_OK, 0, "success")                                                                     \
-	X(MC_IN_PROGRESS, 1, "not finished yet")                                                   \
-	X(MC_ERR_INVAL, -1, "bad argument")                                                        \
-	X(MC_ERR_NOMEM, -2, "out of memory or of a limited resource")                              \
-	X(MC_ERR_AGAIN, -3, "nothing now, try again later")                                        \
-	X(MC_ERR_TIMEOUT, -4, "deadline passed")                                                   \
-	X(MC_ERR_RANGE, -5, "outside a memory region")                                             \
-	X(MC_ERR_BUSY, -6, "still in use")                                                         \
-	X(MC_ERR_CANCELED, -7, "canceled")                                                         \
-	X(MC_ERR_UNSUPPORTED, -8, "not possible with this backend, build or machine")              \
-	X(MC_ERR_NOSPC, -9, "buffer too small")                                                    \
-	X(MC_ERR_MISMATCH, -10, "ranks disagree on the collective")                                \
-	X(MC_ERR_STALE, -11, "descriptor of a freed region or an earlier incarnation")             \
-	X(MC_ERR_CONFIG, -12, "bad or unknown setting")                                            \
-	X(MC_ERR_NOENT, -13, "no such name")                                                       \
-	X(MC_ERR_PROTO, -30, "malformed bytes from a peer")                                        \
-	X(MC_ERR_PEER_DOWN, -31, "peer lost")                                                      \
-	X(MC_ERR_AUTH, -32, "peer failed authentication")                                          \
-	X(MC_ERR_DEVICE, -60, "local device or library lost")                                      \
-	X(MC_ERR_BOOT, -61, "wire-up failed")                                                      \
+#define MC_STATUS_MAP(X)                                                                                               \
+	X(MC_OK, 0, "success")                                                                                         \
+	X(MC_IN_PROGRESS, 1, "not finished yet")                                                                       \
+	X(MC_ERR_INVAL, -1, "bad argument")                                                                            \
+	X(MC_ERR_NOMEM, -2, "out of memory or of a limited resource")                                                  \
+	X(MC_ERR_AGAIN, -3, "nothing now, try again later")                                                            \
+	X(MC_ERR_TIMEOUT, -4, "deadline passed")                                                                       \
+	X(MC_ERR_RANGE, -5, "outside a memory region")                                                                 \
+	X(MC_ERR_BUSY, -6, "still in use")                                                                             \
+	X(MC_ERR_CANCELED, -7, "canceled")                                                                             \
+	X(MC_ERR_UNSUPPORTED, -8, "not possible with this backend, build or machine")                                  \
+	X(MC_ERR_NOSPC, -9, "buffer too small")                                                                        \
+	X(MC_ERR_MISMATCH, -10, "ranks disagree on the collective")                                                    \
+	X(MC_ERR_STALE, -11, "descriptor of a freed region or an earlier incarnation")                                 \
+	X(MC_ERR_CONFIG, -12, "bad or unknown setting")                                                                \
+	X(MC_ERR_NOENT, -13, "no such name")                                                                           \
+	X(MC_ERR_DIRECTORY, -14, "the directory of other jobs does not answer")                                        \
+	X(MC_ERR_PROTO, -30, "malformed bytes from a peer")                                                            \
+	X(MC_ERR_PEER_DOWN, -31, "peer lost")                                                                          \
+	X(MC_ERR_AUTH, -32, "peer failed authentication")                                                              \
+	X(MC_ERR_DEVICE, -60, "local device or library lost")                                                          \
+	X(MC_ERR_BOOT, -61, "wire-up failed")                                                                          \
 	X(MC_ERR_INTERNAL, -62, "bug in mc")
 
 #define MC_STATUS_ENUM(name, num, text) name = (num),
@@ -175,6 +176,8 @@ struct mc_peer_info {
 	char link[MC_NAME_MAX];   /* how bytes reach it, e.g. "shm (mapped, cma)", "ucx tcp"; "" before first use */
 	char link_reason[MC_REASON_MAX]; /* why not by what comes before it, e.g. "shm: another host"; "": it is first
 					  */
+	char job[MC_JOB_MAX];            /* name of its job */
+	uint32_t rank;                   /* in its job; of this job's ranks the same as peer */
 	int32_t pid;
 	uint32_t same_node;       /* 1: shares this host */
 	mc_status_t state;        /* MC_OK up, MC_IN_PROGRESS not connected yet, else why it is down */
@@ -190,6 +193,51 @@ MC_API MC_CHECK mc_status_t mc_peer_query(struct mc_ctx *ctx, uint32_t peer, str
  *         reasons).
  */
 MC_API MC_CHECK mc_status_t mc_connect(struct mc_ctx *ctx, uint32_t peer, int64_t timeout_ns);
+
+/* ---- peers of other jobs ---------------------------------------------------------------------------------------- */
+
+/*
+ * With MC_ETCD each rank publishes itself under the name of its job (MC_JOB), and ranks of other jobs under the same
+ * MC_ETCD_PREFIX are peers, too, with numbers from mc_size() on. (job, rank) has the same number for as long as the
+ * context lives; a new process of it is a new incarnation, as with ranks that were started again. Connections, lookups,
+ * transfers, notes, counters, groups of mc_group_list() with their collectives, and reshards work with them as with
+ * ranks of this job; blobs of mc_mem_export() do not (use mc_mem_lookup()). Two jobs that make a group give the same
+ * ranks in the same order, each by its own numbers. A record whose process is dead is found out on connecting:
+ * MC_ERR_PEER_DOWN, after MC_JOIN_TIMEOUT at the latest. While the directory is away all that is connected, or known,
+ * goes on.
+ */
+
+/**
+ * mc_peer_find() - wait until the directory has at least  peers of other jobs that fit.
+ * : NULL: any. : fnmatch(3) pattern of the job's name, NULL: any.
+ * : gets the first  of their numbers, by job name and rank. *n_out: how many there are.
+ * Return: MC_OK; MC_ERR_TIMEOUT (fewer are there); MC_ERR_DIRECTORY (it does not answer, or refuses: logged; also when
+ *         enough peers are known from before); MC_ERR_UNSUPPORTED (no MC_ETCD); MC_ERR_INVAL, MC_ERR_NOMEM.
+ */
+MC_API MC_CHECK mc_status_t mc_peer_find(struct mc_ctx *ctx, const char *role, const char *job_pattern, uint32_t min_n,
+					 int64_t timeout_ns, uint32_t *peer, uint32_t room, uint32_t *n_out);
+
+struct mc_watch;
+struct mc_peer_event {
+	uint32_t size;
+	uint32_t peer;
+	uint64_t epoch;     /* of the process that came or is gone */
+	mc_status_t status; /* MC_OK: it is there; MC_ERR_PEER_DOWN: it is gone, from the directory or altogether */
+};
+
+/**
+ * mc_peer_watch() - have  called for each peer of other jobs that fits: those that are there, then those that come
+ * and go. , : as in mc_peer_find(), copied.
+ * Threads:  is called on a thread of the context's own that is there for nothing else, one call at a time, without a
+ *          lock: it may call everything here but mc_finalize(), and may wait; others wait for it meanwhile. With
+ *          MC_PROGRESS=manual it is mc_progress() that calls it.
+ * Return: MC_OK; MC_ERR_UNSUPPORTED (no MC_ETCD); MC_ERR_INVAL, MC_ERR_NOMEM.
+ */
+MC_API MC_CHECK mc_status_t mc_peer_watch(struct mc_ctx *ctx, const char *role, const char *job_pattern,
+					  void (*fn)(void *arg, const struct mc_peer_event *ev), void *arg,
+					  struct mc_watch **watch_out);
+/** No call of it begins after this; waits for one that runs, unless that is where it is called from. */
+MC_API void mc_peer_watch_free(struct mc_watch *watch);
 
 /* ---- progress --------------------------------------------------------------------------------------------------- */
 

@@ -343,7 +343,7 @@ void mc_mems_free(struct mc_ctx *ctx)
 
 /* ---- export and import ---- */
 
-mc_status_t mc_mem_encode(struct mc_mem *m, struct mc_wr *w)
+mc_status_t mc_mem_encode(struct mc_mem *m, const struct mc_mac_key *key, struct mc_wr *w)
 {
 	struct mc_ctx *ctx = m->ctx;
 	uint8_t blob[MC_BLOB_MAX];
@@ -370,7 +370,7 @@ mc_status_t mc_mem_encode(struct mc_mem *m, struct mc_wr *w)
 	if (w->bad)
 		return MC_ERR_NOSPC;
 	uint8_t mac[MC_MAC_LEN];
-	mc_mac(&ctx->key, start, (size_t)(w->p - start), NULL, 0, mac);
+	mc_mac(key, start, (size_t)(w->p - start), NULL, 0, mac);
 	mc_wr_bytes(w, mac, sizeof(mac));
 	return w->bad ? MC_ERR_NOSPC : MC_OK;
 }
@@ -383,7 +383,7 @@ mc_status_t mc_mem_export(struct mc_mem *mem, void *blob, uint32_t *len)
 	struct mc_wr w;
 	mc_wr_init(&w, buf, sizeof(buf));
 	mc_ctx_lock(mem->ctx);
-	mc_status_t s = mc_mem_encode(mem, &w);
+	mc_status_t s = mc_mem_encode(mem, &mem->ctx->key, &w);
 	mc_ctx_unlock(mem->ctx);
 	if (s != MC_OK)
 		return s;
@@ -403,7 +403,7 @@ static mc_status_t check_origin(struct mc_peer *p, struct mc_rd *r)
 	uint64_t epoch = mc_rd_u64(r);
 	if (r->bad || magic != EXPORT_MAGIC || version != EXPORT_VERSION)
 		return MC_ERR_PROTO;
-	return job == p->ctx->job && rank == p->rank && epoch == p->epoch ? MC_OK : MC_ERR_STALE;
+	return job == p->job && rank == p->rank && epoch == p->epoch ? MC_OK : MC_ERR_STALE;
 }
 
 /* The section of the link's backend, if there is one, becomes a one-sided descriptor. */
@@ -461,7 +461,7 @@ mc_status_t mc_rmem_import(struct mc_peer *p, const void *blob, uint32_t len, st
 		return MC_ERR_PROTO;
 	uint8_t mac[MC_MAC_LEN];
 	uint32_t body = len - MC_MAC_LEN;
-	mc_mac(&ctx->key, blob, body, NULL, 0, mac);
+	mc_mac(p->key, blob, body, NULL, 0, mac);
 	if (!mc_mac_equal(mac, (const uint8_t *)blob + body))
 		return MC_ERR_PROTO;
 	mc_status_t s = mc_peer_start(p);

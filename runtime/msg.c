@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "foreign.h"
 
 enum { SMALL_BUF = 512, SMALL_IOV = 2, LARGE_BUF = 96 * 1024, LARGE_IOV = 1024, TXQ_MAX = 65536, NOISE_PER_S = 5 };
 
@@ -92,7 +92,7 @@ static void tx_frame(struct mc_tx *tx)
 			     .body_len = tx->body_len,
 			     .data_len = tx->data_len};
 	bool sealed = !(p->link->caps.flags & MC_CAP_PRIVATE);
-	mc_frame_encode(&f, tx->buf + MC_FRAME_LEN, &p->ctx->key, sealed, tx->buf);
+	mc_frame_encode(&f, tx->buf + MC_FRAME_LEN, p->key, sealed, tx->buf);
 	tx->iov[0].iov_base = tx->buf;
 	tx->iov[0].iov_len = MC_FRAME_LEN + tx->body_len;
 	tx->framed = true;
@@ -283,7 +283,9 @@ static const struct {
 /* Whom is it from, and is it meant for this incarnation? NULL: refused (logged at a bounded rate). */
 static struct mc_peer *sender_of(struct mc_ctx *ctx, const struct mc_frame *f)
 {
-	struct mc_peer *p = f->job == ctx->job ? mc_peer_get(ctx, f->src_rank) : NULL;
+	struct mc_peer *p = f->job != ctx->job        ? mc_foreign_sender(ctx, f->job, f->src_rank)
+			    : f->src_rank < ctx->size ? mc_peer_get(ctx, f->src_rank)
+						      : NULL;
 	if (p == NULL) {
 		mc_debug("rank %u: message of another job or of rank %u, which there is not: dropped", ctx->rank,
 			 f->src_rank);
@@ -304,8 +306,13 @@ void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg
 {
 	struct mc_frame f;
 	const uint8_t *body, *data;
-	bool sealed = !(slot->caps.flags & MC_CAP_PRIVATE);
-	mc_status_t s = mc_frame_decode(msg, len, &ctx->key, sealed, &f, &body, &data);
+	bool sealed = !(slot->caps.flags & MC_CAP_PRIVATE), ours = true;
+	const struct mc_mac_key *key = &ctx->key;
+	if (ctx->foreign != NULL && mc_frame_peek(msg, len, &f) && f.job != ctx->job) {
+		key = mc_foreign_key(ctx, &f);
+		ours = false;
+	}
+	mc_status_t s = ours || key != NULL ? mc_frame_decode(msg, len, key, sealed, &f, &body, &data) : MC_ERR_AUTH;
 	if (s != MC_OK) {
 		static const char *const hint = "not from this job, or damaged";
 		mc_debug("rank %u: message of %u bytes by %s dropped: %s (%s)", ctx->rank, len, slot->ops->name,

@@ -12,11 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "foreign.h"
 
 struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t id)
 {
-	return id < ctx->size ? atomic_load_explicit(&ctx->peer[id], memory_order_acquire) : NULL;
+	if (id < ctx->size)
+		return atomic_load_explicit(&ctx->peer[id], memory_order_acquire);
+	return ctx->foreign != NULL ? mc_foreign_get(ctx->foreign, id - ctx->size) : NULL;
 }
 
 struct mc_peer *mc_peer_new(struct mc_ctx *ctx)
@@ -48,10 +50,15 @@ void mc_peer_free(struct mc_peer *p)
 void mc_peer_enter(struct mc_peer *p, uint32_t id)
 {
 	struct mc_ctx *ctx = p->ctx;
+	struct mc_peer *old = mc_peer_get(ctx, id);
 	p->id = id;
 	mc_list_add_tail(&ctx->peers, &p->all);
-	atomic_store_explicit(&ctx->peer[id], p, memory_order_release);
-	atomic_fetch_add(&ctx->member_gen, 1);
+	if (id < ctx->size) {
+		atomic_store_explicit(&ctx->peer[id], p, memory_order_release);
+		atomic_fetch_add(&ctx->member_gen, 1);
+	} else {
+		mc_foreign_enter(p, old);
+	}
 	atomic_fetch_add(&ctx->peer_seq, 1);
 	mc_wake(ctx, &ctx->peer_seq);
 }
@@ -94,6 +101,7 @@ mc_status_t mc_peers_load(struct mc_ctx *ctx, const void *own, uint32_t own_len)
 			mc_info("rank %u: the launcher has no record of rank %u", ctx->rank, i);
 			p->rank = i;
 			p->job = ctx->job;
+			p->key = &ctx->key;
 			p->state = MC_PEER_DOWN;
 			p->why = MC_ERR_PEER_DOWN;
 		} else if (s != MC_OK) {
@@ -216,6 +224,7 @@ static void bury(struct mc_peer *p)
 	mc_failed_clear(p);
 	mc_dir_peer_down(p);
 	mc_arrivals_peer_down(p);
+	mc_foreign_lost(p);
 	atomic_fetch_add(&ctx->peer_seq, 1);
 	mc_wake(ctx, &ctx->peer_seq);
 	atomic_fetch_add(&ctx->coll_seq, 1);
@@ -264,6 +273,8 @@ mc_status_t mc_peer_query(struct mc_ctx *ctx, uint32_t peer, struct mc_peer_info
 	mc_ctx_lock(ctx);
 	out->peer = peer;
 	out->epoch = p->epoch;
+	snprintf(out->job, sizeof(out->job), "%s", p->job_name != NULL ? p->job_name : ctx->job_name);
+	out->rank = p->rank;
 	memcpy(out->role, p->role, sizeof(out->role));
 	memcpy(out->host, p->host, sizeof(out->host));
 	memcpy(out->link, p->link_text, sizeof(out->link));

@@ -18,7 +18,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "foreign.h"
 
 enum {
 	BOOT_CHECK_NS = 20000000,
@@ -142,9 +142,11 @@ uint32_t mc_progress_locked(struct mc_ctx *ctx, uint32_t rounds)
 		mc_colls_timers(ctx, now);
 	if (now >= ctx->join_timer_ns)
 		mc_join_timers(ctx, now);
-	if (ctx->boot_info.event_fd >= 0 && now >= ctx->boot_check_ns) {
+	if (now >= ctx->boot_check_ns && (ctx->boot_info.event_fd >= 0 || ctx->foreign != NULL)) {
 		ctx->boot_check_ns = now + BOOT_CHECK_NS;
-		check_boot(ctx);
+		if (ctx->boot_info.event_fd >= 0)
+			check_boot(ctx);
+		mc_foreign_poll(ctx);
 	}
 	return total;
 }
@@ -360,7 +362,7 @@ static int timeout_ms(int64_t ns)
 
 void mc_epoll_sleep(struct mc_ctx *ctx, int64_t ns)
 {
-	struct epoll_event e[MC_BE_MAX + 2];
+	struct epoll_event e[MC_BE_MAX + 3];
 	(void)epoll_wait(ctx->epfd, e, (int)MC_ARRAY_LEN(e), timeout_ms(ns));
 	atomic_store_explicit(&ctx->ticks, TICKS - 1, memory_order_relaxed); /* a deadline may be due */
 }
@@ -468,6 +470,8 @@ mc_status_t mc_progress_open(struct mc_ctx *ctx)
 	}
 	if (s == MC_OK)
 		s = watch(ctx, ctx->epfd, ctx->boot_info.event_fd);
+	if (s == MC_OK && ctx->foreign != NULL)
+		s = watch(ctx, ctx->epfd, ctx->foreign->fd);
 	if (s == MC_OK && !ctx->manual)
 		s = watch(ctx, ctx->watch_fd, ctx->epfd);
 	if (s == MC_OK && !ctx->manual)
@@ -529,6 +533,8 @@ uint32_t mc_progress(struct mc_ctx *ctx)
 		mc_progress_hand_over(ctx);
 	}
 	mc_ctx_unlock(ctx);
+	if (ctx->manual && ctx->foreign != NULL)
+		mc_watches_call(ctx->foreign);
 	return n;
 }
 

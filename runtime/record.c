@@ -105,6 +105,7 @@ mc_status_t mc_record_parse(struct mc_ctx *ctx, const struct mc_mac_key *key, st
 		return MC_ERR_NOMEM;
 	memcpy(p->record, buf, len);
 	p->record_len = len;
+	p->key = key;
 	mc_status_t s = check_mac(key, p->record, len - MC_MAC_LEN);
 	if (s != MC_OK)
 		return s;

@@ -305,6 +305,16 @@ bool mc_mac_equal(const uint8_t a[MC_MAC_LEN], const uint8_t b[MC_MAC_LEN])
 	return diff == 0;
 }
 
+bool mc_mac_usable(void)
+{
+#ifdef MC_HAVE_SODIUM
+	/* Picks the fastest BLAKE2b; may be called again and from any thread. Every key passes here, no frame does. */
+	return sodium_init() >= 0;
+#else
+	return false;
+#endif
+}
+
 static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
@@ -333,9 +343,7 @@ mc_status_t mc_mac_key_parse(const char *hex, struct mc_mac_key *out)
 		if (hex[2 * sizeof(k.key)] != '\0')
 			return MC_ERR_INVAL;
 #ifdef MC_HAVE_SODIUM
-		/* Picks the fastest BLAKE2b; may be called again and from any thread. Every key passes here, no frame
-		 * does. */
-		if (sodium_init() < 0) {
+		if (!mc_mac_usable()) {
 			mc_error("libsodium cannot start; it needs getrandom or /dev/urandom");
 			return MC_ERR_DEVICE;
 		}
@@ -355,6 +363,23 @@ mc_status_t mc_mac_key_parse(const char *hex, struct mc_mac_key *out)
  * zero 44, mac 48.
  */
 enum { FRAME_CRC_OFF = 40, FRAME_MAC_OFF = 48 };
+
+bool mc_frame_peek(const void *msg, size_t len, struct mc_frame *out)
+{
+	struct mc_rd r;
+
+	mc_rd_init(&r, msg, len);
+	if (mc_rd_u16(&r) != MC_FRAME_MAGIC || mc_rd_u8(&r) != MC_FRAME_VERSION)
+		return false;
+	out->kind = mc_rd_u8(&r);
+	out->src_rank = mc_rd_u32(&r);
+	out->job = mc_rd_u64(&r);
+	out->src_epoch = mc_rd_u64(&r);
+	out->dst_epoch = mc_rd_u64(&r);
+	out->body_len = mc_rd_u32(&r);
+	out->data_len = mc_rd_u32(&r);
+	return !r.bad && len >= MC_FRAME_LEN;
+}
 
 /* Over the header as it is with crc and mac zero, then the body. */
 static void frame_seal(const uint8_t head[MC_FRAME_LEN], const void *body, uint32_t body_len,

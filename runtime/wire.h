@@ -80,10 +80,14 @@ void mc_frame_encode(const struct mc_frame *f, const void *body, const struct mc
 mc_status_t mc_frame_decode(const void *msg, size_t len, const struct mc_mac_key *key, bool sealed,
 			    struct mc_frame *out, const uint8_t **body_out, const uint8_t **data_out);
 
+/* What a frame says of itself, nothing checked: to find the key. False: not a frame. */
+bool mc_frame_peek(const void *msg, size_t len, struct mc_frame *out);
+
 /* Keyed BLAKE2b (libsodium), 16 bytes; all zero without key or without libsodium. */
 void mc_mac(const struct mc_mac_key *key, const void *a, size_t a_len, const void *b, size_t b_len,
 	    uint8_t out[MC_MAC_LEN]);
 bool mc_mac_equal(const uint8_t a[MC_MAC_LEN], const uint8_t b[MC_MAC_LEN]); /* constant time */
+bool mc_mac_usable(void); /* libsodium is there and has started; false: keys count for nothing */
 /* 64 hex digits; an empty string: no key. */
 mc_status_t mc_mac_key_parse(const char *hex, struct mc_mac_key *out);
 

@@ -30,6 +30,7 @@ struct cluster {
 	struct mc_ctx *ctx[64];
 	const char *backend, *transport, *progress;
 	uint32_t loop_caps; /* set before cluster_up() */
+	const char *role;   /* NULL: prefill and decode in turn */
 };
 
 struct cluster_start {
@@ -44,7 +45,9 @@ static inline void *cluster_init_one(void *arg)
 	struct mc_params p = {.size = sizeof(p),
 			      .hub = s->c->hub,
 			      .rank = s->rank,
-			      .role = s->rank % 2 == 0 ? "prefill" : "decode",
+			      .role = s->c->role != NULL ? s->c->role
+				      : s->rank % 2 == 0 ? "prefill"
+							 : "decode",
 			      .backend = s->c->backend,
 			      .transport = s->c->transport,
 			      .progress = s->c->progress,

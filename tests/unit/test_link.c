@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "bridge.h"
 #include "cluster.h"
 
 extern const struct mc_be_ops mc_be_shm;
@@ -18,6 +19,7 @@ extern const struct mc_boot_ops mc_boot_hub;
 /* In place of builtin.c. */
 const struct mc_be_ops *const mc_builtin_backends[] = {&mc_be_loop, &mc_be_shm, NULL};
 const struct mc_boot_ops *const mc_builtin_boots[] = {&mc_boot_hub, NULL};
+const struct mc_bridge_ops *const mc_builtin_bridges[] = {NULL};
 
 enum { LEN = 1 << 16 };
 

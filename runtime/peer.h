@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* peer.h - what internal.h declares of peers: who they are, how they are reached, met and lost. For internal.h only. */
+#ifndef MC_PEER_H
+#define MC_PEER_H
+
+/* peer.c */
+mc_status_t mc_peers_load(struct mc_ctx *ctx, const void *own, uint32_t own_len); /* read all published records */
+struct mc_peer *mc_peer_new(struct mc_ctx *ctx);                                  /* in no table yet */
+void mc_peer_enter(struct mc_peer *p, uint32_t id);                               /* is that peer from now on */
+void mc_peer_free(struct mc_peer *p); /* one that was not entered, or at the end */
+void mc_peers_free(struct mc_ctx *ctx);
+mc_status_t mc_peer_start(struct mc_peer *p); /* idle -> connecting; MC_OK also when further on */
+void mc_peer_fail(struct mc_peer *p, mc_status_t why, const char *fmt, ...) MC_PRINTF(3, 4); /* logs, reports, marks */
+void mc_peer_leave(struct mc_peer *p);                                                       /* it said goodbye */
+void mc_peers_bury(struct mc_ctx *ctx);                       /* take down what is marked */
+struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t id); /* as it is now; NULL: no such; also without the lock */
+static inline struct mc_peer *mc_peer_of_node(struct mc_list *node)
+{
+	return mc_container_of(node, struct mc_peer, all);
+}
+void mc_fault_add(struct mc_ctx *ctx, uint32_t peer, mc_status_t s, const char *text);
+
+/* record.c */
+mc_status_t mc_record_make(struct mc_ctx *ctx, const struct mc_mac_key *key, void *buf, uint32_t room,
+			   uint32_t *len_out);
+/* Fills in a new peer, which owns a copy of the record, also after an error. MC_ERR_AUTH, MC_ERR_PROTO, MC_ERR_NOMEM.
+ */
+mc_status_t mc_record_parse(struct mc_ctx *ctx, const struct mc_mac_key *key, struct mc_peer *p, const void *buf,
+			    uint32_t len);
+
+/* join.c */
+void mc_join_all(struct mc_ctx *ctx); /* after init: a rank that was started again introduces itself */
+void mc_join_send(struct mc_peer *p);
+void mc_join_timers(struct mc_ctx *ctx, int64_t now);
+/*
+ * n, new and in no table, is what a record says of the peer old. sure: it is the latest, whatever the clocks say. Takes
+ * n. Returns who that peer is from now on: n or old; NULL: n was an earlier incarnation.
+ */
+struct mc_peer *mc_peer_meet(struct mc_peer *n, struct mc_peer *old, bool sure);
+void mc_on_join(struct mc_ctx *ctx, const struct mc_frame *f, struct mc_rd *r);
+void mc_on_welcome(struct mc_peer *p, struct mc_rd *r);
+
+/* link.c */
+bool mc_link_ready(const struct mc_peer *p); /* messages and posts may be handed to it */
+mc_status_t mc_link_next(struct mc_peer *p); /* try the backends that were not tried yet; p is lost if none is left */
+void mc_link_up(struct mc_peer *p, const struct mc_be_slot *slot);
+void mc_link_down(struct mc_peer *p, struct mc_be_slot *slot, const struct mc_be_event *ev);
+
+/* foreign.c, kv_pool.c */
+void mc_foreign_publish(struct mc_ctx *ctx); /* what other jobs may know has changed; under the lock */
+void mc_kv_pools_info(struct mc_ctx *ctx, char *buf, size_t len); /* JSON for people: this rank and its pools */
+
+#endif
