@@ -148,6 +148,7 @@ static void nic_fill(const struct mc_topo *t, const struct mc_topo_pick *p, stru
 	out->rail = nic->rail;
 	out->numa = node_of(t, &nic->loc);
 	out->use = p->use;
+	out->apart = p->apart;
 	memcpy(out->gid, id.gid, sizeof(out->gid));
 	out->gid_index = id.gid_index;
 }
@@ -315,7 +316,7 @@ mc_status_t mc_nics_choose(struct mc_ctx *ctx)
 	ctx->nic_named = c.policy.include != NULL;
 	ctx->nic_narrow = ctx->cfg.device[0] != '\0';
 	for (uint32_t i = 0; i < ctx->nic_n; i++)
-		ctx->nic_narrow = ctx->nic_narrow || !ctx->nic[i].use;
+		ctx->nic_narrow = ctx->nic_narrow || !(ctx->nic[i].use || ctx->nic[i].apart);
 	say_choice(&c);
 undo_policy:
 	mc_topo_policy_free(&c.policy);
