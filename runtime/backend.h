@@ -77,6 +77,7 @@ struct mc_be_nic {
 	uint32_t rail;      /* number among the ports of its make: equal rails of two hosts reach each other best */
 	int32_t numa;       /* the system's number of its NUMA node; -1: several, or not known */
 	bool use;           /* for memory where this rank runs stripe over these; the others are spares */
+	bool apart;         /* a spare in a network of its own: for a library that cannot turn to it later */
 	uint8_t score[MC_BE_NODE_MAX]; /* for memory on the system's node i: 100 best, 0: not known */
 	uint8_t gid[16];               /* of a port: the one to use; all zero: none fits */
 	uint32_t gid_index;

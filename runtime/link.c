@@ -63,7 +63,8 @@ static void chosen(struct mc_peer *p, struct mc_be_slot *slot, const char *text)
 		return;
 	if (ctx->fallback_n++ == 0)
 		mc_warn("rank %u: peer %u (%s, host %s) is reached by %s instead of RDMA: %s [rdma-traffic, see "
-			"mcinfo doctor; MC_BACKEND=verbs makes this an error; for further peers it is only logged at info]",
+			"mcinfo doctor; MC_BACKEND=verbs makes this an error; for further peers it is only "
+			"logged at info]",
 			ctx->rank, p->id, p->role, p->host, p->link_text, p->refused);
 	else
 		mc_info("rank %u: peer %u (%s, host %s) is reached by %s instead of RDMA: %s", ctx->rank, p->id,
