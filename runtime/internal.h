@@ -16,6 +16,7 @@
 #include "config.h"
 #include "log.h"
 #include "mc.h"
+#include "shape.h"
 #include "util.h"
 #include "wire.h"
 
@@ -209,12 +210,11 @@ struct mc_pin {
 	struct mc_rmem *rmem;
 };
 
-struct mc_run { /* packed path: count pieces of len bytes, the next one stride (here) and rstride (there) further on */
+struct mc_run { /* packed path: pieces of len bytes */
 	uint8_t *addr;
 	uint64_t rid; /* region id at the peer */
 	uint64_t roff, len;
-	uint64_t stride, rstride;
-	uint32_t count;
+	uint32_t shape; /* in the request's shape[]; 0: one piece */
 };
 
 struct mc_srun { /* one-sided path, strided: the same with the backend's handles */
@@ -222,8 +222,7 @@ struct mc_srun { /* one-sided path, strided: the same with the backend's handles
 	uint64_t off;
 	struct mc_be_rmem *rmem;
 	uint64_t roff, len;
-	uint64_t stride, rstride;
-	uint32_t count;
+	uint32_t shape;
 };
 
 struct mc_xfer_run { /* what the KV layer hands in, whatever the link does with it */
@@ -231,8 +230,7 @@ struct mc_xfer_run { /* what the KV layer hands in, whatever the link does with 
 	uint64_t off;
 	struct mc_rmem *rmem;
 	uint64_t roff, len;
-	uint64_t stride, rstride;
-	uint32_t count;
+	uint32_t shape; /* from mc_req_shape() */
 };
 
 struct mc_cursor { /* a place in a request's runs: byte `off` of piece `piece` of run `run` */
@@ -240,7 +238,10 @@ struct mc_cursor { /* a place in a request's runs: byte `off` of piece `piece` o
 	uint64_t off;
 };
 
-/* Prepared slices (dlist.c), in the form that the peer's link wants. Constant but for the last three. */
+/*
+ * Prepared slices (dlist.c), in the form that the peer's link wants. Constant while there are users, but for the last
+ * three.
+ */
 struct mc_dlist {
 	struct mc_ctx *ctx;
 	struct mc_peer *peer;
@@ -250,8 +251,11 @@ struct mc_dlist {
 	uint64_t bytes;
 	void *entry;                /* [n] as given, to select from */
 	void *merged;               /* [run_n] as posted; the same as entry if nothing could be merged */
+	struct mc_shape *shape;     /* [shape_n] of runs in merged; NULL: all are single pieces */
+	uint32_t shape_n, shape_room;
 	struct mc_pin *pin;         /* [pin_n] */
 	uint32_t pin_n, pin_room;
+	struct mc_slice *given;     /* [n] while the link is not proved, which may ask for another form; else NULL */
 	struct mc_list node;        /* ctx->dlists */
 	uint32_t users;             /* requests that have not ended */
 	bool freed;                 /* by its owner: the last user destroys it */
@@ -290,6 +294,9 @@ struct mc_req {
 		struct mc_srun *srun;      /* rma, strided */
 		struct mc_run *run;        /* packed */
 	};
+	const struct mc_shape *shape; /* in shape_store, a list's, or mc_shape_single */
+	struct mc_shape *shape_store; /* [shape_room] */
+	uint32_t shape_n, shape_room;
 	struct mc_dlist *list;      /* posted from it: it pins the regions; else NULL */
 	struct mc_pin *pin;
 	uint32_t pin_n, pin_room;
@@ -521,6 +528,7 @@ void mc_on_region_gone(struct mc_peer *p, struct mc_rd *r);
 struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind);
 mc_status_t mc_req_reserve(struct mc_req *r, uint32_t runs);
 mc_status_t mc_req_pin(struct mc_req *r, struct mc_mem *mem, struct mc_rmem *rmem);
+mc_status_t mc_req_shape(struct mc_req *r, const struct mc_shape *s, uint32_t *number_out);
 void mc_req_unpin(struct mc_req *r);                /* lets go of regions and list */
 void mc_req_drop(struct mc_req *r);                 /* one reference */
 void mc_req_fail(struct mc_req *r, mc_status_t s);  /* ends it once nothing is under way */

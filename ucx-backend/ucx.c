@@ -122,7 +122,15 @@ static void be_init(struct mc_be *be, const struct mc_be_cfg *cfg)
 		mc_list_init(&be->by_id[i]);
 }
 
-static mc_status_t worker_open(struct mc_be *be)
+/* UCX hides the errno. Queues of an RDMA device are locked memory; else it is descriptors that run out. */
+static const char *worker_hint(const struct mc_be_cfg *cfg, ucs_status_t st)
+{
+	if ((st == UCS_ERR_NO_MEMORY || st == UCS_ERR_IO_ERROR) && (cfg->transports & MC_TP_RDMA))
+		return "; may it lock memory and open files? [memlock, open-files, see mcinfo doctor]";
+	return "; may it open more files (ulimit -n)? [open-files, see mcinfo doctor]";
+}
+
+static mc_status_t worker_open(struct mc_be *be, const struct mc_be_cfg *cfg)
 {
 	ucp_worker_params_t params = {
 		.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE | UCP_WORKER_PARAM_FIELD_AM_ALIGNMENT,
@@ -135,13 +143,12 @@ static mc_status_t worker_open(struct mc_be *be)
 	if (st == UCS_OK)
 		st = ucp_worker_get_efd(be->worker, &be->efd);
 	if (st != UCS_OK) {
-		mc_error("ucx: rank %u: no worker: %s", be->rank, ucs_status_string(st));
+		mc_error("ucx: rank %u: no worker: %s%s", be->rank, ucs_status_string(st), worker_hint(cfg, st));
 		return MC_ERR_DEVICE;
 	}
 	be->epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (be->epfd < 0 || epoll_ctl(be->epfd, EPOLL_CTL_ADD, be->efd, &e) != 0) {
-		mc_error("ucx: rank %u: epoll: %s; is the limit of open files (ulimit -n) reached?", be->rank,
-			 strerror(errno));
+		mc_error("ucx: rank %u: epoll: %s%s", be->rank, strerror(errno), mc_errno_hint(errno));
 		return MC_ERR_NOMEM;
 	}
 	return MC_OK;
@@ -210,7 +217,7 @@ static mc_status_t ucx_open(const struct mc_be_cfg *cfg, struct mc_be **be_out, 
 	be_init(be, cfg);
 	s = mc_ucx_context_open(be, cfg, why, why_len);
 	if (s == MC_OK)
-		s = worker_open(be);
+		s = worker_open(be, cfg);
 	if (s == MC_OK && (cfg->transports & MC_TP_SHM))
 		s = mc_ucx_watch_open(be);
 	if (s == MC_OK)

@@ -143,9 +143,9 @@ static void explain_none(uint32_t transports, ucs_status_t st, char *why, size_t
 	char devices[256] = "";
 
 	if (transports != MC_TP_RDMA) {
-		snprintf(why, why_len, "UCX finds no usable device: %s; is UCX_TLS or UCX_NET_DEVICES set? "
-			 "[tcp-interface, see mcinfo doctor]",
-			 ucs_status_string(st));
+		snprintf(why, why_len,
+			 "UCX finds no usable device: %s; is UCX_TLS or UCX_NET_DEVICES set? [%s, see mcinfo doctor]",
+			 ucs_status_string(st), transports == MC_TP_SHM ? "dev-shm" : "tcp-interface");
 		return;
 	}
 	list_devices("/sys/class/infiniband", devices, sizeof(devices));

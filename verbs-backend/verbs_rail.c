@@ -2,9 +2,9 @@
 /*
  * verbs_rail.c - rails: pairs of ports between two instances.
  *
- *   idle -> offered (leader) / waiting (follower) -> probing -> up
- *     ^                                                |  any failure, here or there
- *     +------- closed <------------ failing <----------+
+ *   idle -> offered (leader) -> connecting -> waiting (follower) -> probing -> up
+ *     ^                                                               |  any failure, here or there
+ *     +---------------- closed <------------------- failing <---------+
  *
  * The leader offers its queue pairs, the follower answers with its own, both then read a word of the other's memory
  * through each of them. A rail that fails is put into error on both sides; each destroys its queue pairs, tells the
@@ -49,7 +49,7 @@ static void msg_make(const struct vb_rail *rail, uint8_t kind, struct vb_ctl_msg
 	m->probe = (uintptr_t)be->area;
 	m->qp_n = rail->qp_n;
 	for (uint32_t i = 0; i < rail->qp_n && rail->qp[i] != NULL; i++) {
-		m->qpn[i] = rail->qp[i]->qp->qp_num;
+		m->qpn[i] = rail->qp[i]->num;
 		m->psn[i] = rail->qp[i]->psn;
 	}
 }
@@ -116,10 +116,9 @@ static int qps_make(struct vb_rail *rail, uint32_t n)
 	return err;
 }
 
+/* Result as of mc_vb_job_start(). */
 static int qps_connect(struct vb_rail *rail, const struct vb_ctl_msg *m)
 {
-	int err = 0;
-
 	/* The side that got fewer decides. */
 	while (rail->qp_n > m->qp_n) {
 		rail->qp_n--;
@@ -128,12 +127,8 @@ static int qps_connect(struct vb_rail *rail, const struct vb_ctl_msg *m)
 	}
 	rail->probe_addr = m->probe;
 	rail->probe_key = m->rkey;
-	for (uint32_t i = 0; i < rail->qp_n && err == 0; i++) {
-		err = mc_vb_qp_rtr(rail->qp[i], m, i);
-		if (err == 0)
-			err = mc_vb_qp_rts(rail->qp[i]);
-	}
-	return err;
+	rail->state = RAIL_CONNECTING;
+	return mc_vb_job_start(rail, m);
 }
 
 /* ---- proof ------------------------------------------------------------------------------------------------------- */
@@ -198,14 +193,9 @@ static void try_later(struct vb_rail *rail)
 static void self_connect(struct vb_rail *rail)
 {
 	struct vb_ctl_msg m;
-	int err;
 
 	msg_make(rail, VB_ANSWER, &m);
-	err = qps_connect(rail, &m);
-	if (err != 0)
-		mc_vb_rail_fail(rail, false, "cannot be connected: %s; %s", strerror(err), mc_vb_remedy(err));
-	else
-		probe_start(rail);
+	mc_vb_rail_connected(rail, qps_connect(rail, &m));
 }
 
 static void rail_try(struct vb_rail *rail)
@@ -258,10 +248,24 @@ void mc_vb_rails_start(struct vb_link *link)
 	}
 }
 
+/* The follower's answer: its queue pairs are ready, or why not. */
+static void answer_send(struct vb_rail *rail, uint32_t gen, uint8_t here, uint8_t there, int err)
+{
+	struct vb_ctl_msg answer;
+
+	msg_make(rail, VB_ANSWER, &answer);
+	answer.gen = gen;
+	answer.here = here;
+	answer.there = there;
+	answer.status = err;
+	if (err != 0)
+		answer.qp_n = 0;
+	mc_vb_ctl_send(rail->link, &answer);
+}
+
 static void on_offer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 {
 	struct vb_link *link = rail->link;
-	struct vb_ctl_msg answer;
 	int err = 0;
 
 	if (rail->state != RAIL_IDLE)
@@ -276,26 +280,17 @@ static void on_offer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 		rail->gen = m->gen;
 		err = qps_make(rail, m->qp_n);
 	}
-	if (err == 0) {
-		err = qps_connect(rail, m);
-		if (err != 0)
-			qps_free(rail);
+	if (err != 0) {
+		answer_send(rail, m->gen, m->there, m->here, err);
+		return;
 	}
-	msg_make(rail, VB_ANSWER, &answer);
-	answer.gen = m->gen;
-	answer.status = err;
-	answer.here = m->there;
-	answer.there = m->here;
-	if (err != 0)
-		answer.qp_n = 0;
-	else
-		rail->state = RAIL_WAITING;
-	mc_vb_ctl_send(link, &answer);
+	err = qps_connect(rail, m);
+	if (err >= 0)
+		mc_vb_rail_connected(rail, err);
 }
 
 static void on_answer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 {
-	struct vb_ctl_msg ready;
 	int err;
 
 	if (m->status != 0) {
@@ -304,13 +299,29 @@ static void on_answer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 		return;
 	}
 	err = qps_connect(rail, m);
-	if (err != 0) {
+	if (err >= 0)
+		mc_vb_rail_connected(rail, err);
+}
+
+void mc_vb_rail_connected(struct vb_rail *rail, int err)
+{
+	struct vb_link *link = rail->link;
+	struct vb_ctl_msg ready;
+
+	if (err != 0 && !link->leader) {
+		qps_free(rail);
+		rail->state = RAIL_IDLE;
+		answer_send(rail, rail->gen, rail->nic, rail->rnic, err);
+	} else if (err != 0) {
 		mc_vb_rail_fail(rail, false, "cannot be connected: %s; %s", strerror(err), mc_vb_remedy(err));
-		return;
+	} else if (!link->leader) {
+		rail->state = RAIL_WAITING;
+		answer_send(rail, rail->gen, rail->nic, rail->rnic, 0);
+	} else {
+		msg_make(rail, VB_READY, &ready);
+		mc_vb_ctl_send(link, &ready);
+		probe_start(rail);
 	}
-	msg_make(rail, VB_READY, &ready);
-	mc_vb_ctl_send(rail->link, &ready);
-	probe_start(rail);
 }
 
 /* ---- failure ----------------------------------------------------------------------------------------------------- */
@@ -344,6 +355,7 @@ void mc_vb_rail_fail(struct vb_rail *rail, bool meant, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(rail->why, sizeof(rail->why), fmt, ap);
 	va_end(ap);
+	mc_vb_job_leave(rail);
 	for (uint32_t i = 0; i < rail->qp_n; i++)
 		mc_vb_qp_error(rail->qp[i]);
 	rail->state = RAIL_FAILING;
@@ -493,7 +505,8 @@ void mc_vb_rails_resync(struct vb_link *link)
 		struct vb_rail *r = &link->rail[i];
 		if (r->state == RAIL_CLOSED || (r->state == RAIL_IDLE && r->gen > 0))
 			down_send(r);
-		else if (r->state == RAIL_OFFERED || r->state == RAIL_WAITING || r->state == RAIL_PROBING)
+		else if (r->state == RAIL_OFFERED || r->state == RAIL_CONNECTING || r->state == RAIL_WAITING ||
+			 r->state == RAIL_PROBING)
 			mc_vb_rail_fail(r, true, "the control channel was renewed");
 	}
 	try_all_now(link);
@@ -542,6 +555,7 @@ void mc_vb_rails_kill(struct vb_link *link)
 
 	for (uint32_t i = 0; i < link->rail_n; i++) {
 		struct vb_rail *r = &link->rail[i];
+		mc_vb_job_leave(r);
 		for (uint32_t k = 0; k < VB_QPS_MAX; k++) {
 			struct vb_qp *q = r->qp[k];
 			if (q != NULL && !mc_vb_again_take(q, &r->left[k])) {
