@@ -62,7 +62,10 @@ bool replay_other_find(struct replay *r, struct perf_err *err)
 		perf_err_set(err, "out of memory");
 		return false;
 	}
-	s = mc_peer_find(j->ctx, role, r->o.with_job, r->o.with_n, REPLAY_START_NS, peer, r->o.with_n, &n);
+	s = mc_peer_find(j->ctx, role, r->o.with_job, r->o.with_n,
+			 r->o.timeout_ns < REPLAY_START_NS ? r->o.timeout_ns : REPLAY_START_NS, peer, r->o.with_n, &n);
+	if (s == MC_ERR_TIMEOUT && mc_peer_find(j->ctx, role, r->o.with_job, 0, 0, peer, r->o.with_n, &n) != MC_OK)
+		n = 0;
 	if (s == MC_ERR_UNSUPPORTED)
 		perf_err_set(err,
 			     "--with needs an etcd through which the jobs find each other: MC_ETCD (see man mc-env)");

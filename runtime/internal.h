@@ -458,14 +458,6 @@ void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word); /* under the lock; wo
 mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg, _Atomic(uint32_t) *word,
 			  int64_t deadline_ns);
 
-/* nic.c */
-int32_t mc_nic_home(void);
-mc_status_t mc_nics_choose(struct mc_ctx *ctx);     /* once; MC_ERR_CONFIG: MC_DEVICE, MC_NEAR (logged) */
-void mc_nics_free(struct mc_ctx *ctx);
-void mc_nics_write(const struct mc_ctx *ctx, struct mc_wr *w); /* those in use, for the record */
-void mc_nics_read(struct mc_peer *p, struct mc_rd *r);
-void mc_nics_compare(const struct mc_peer *p, char *out, size_t room); /* ours and the peer's, for people */
-
 /* msg.c */
 struct mc_tx *mc_tx_get(struct mc_peer *p, enum mc_msg_kind kind, bool large); /* NULL: no memory */
 void mc_tx_put(struct mc_tx *tx);                   /* unused tx back */

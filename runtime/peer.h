@@ -46,6 +46,14 @@ mc_status_t mc_link_next(struct mc_peer *p); /* try the backends that were not t
 void mc_link_up(struct mc_peer *p, const struct mc_be_slot *slot);
 void mc_link_down(struct mc_peer *p, struct mc_be_slot *slot, const struct mc_be_event *ev);
 
+/* nic.c */
+int32_t mc_nic_home(void);
+mc_status_t mc_nics_choose(struct mc_ctx *ctx); /* once; MC_ERR_CONFIG: MC_DEVICE, MC_NEAR (logged) */
+void mc_nics_free(struct mc_ctx *ctx);
+void mc_nics_write(const struct mc_ctx *ctx, struct mc_wr *w); /* those in use, for the record */
+void mc_nics_read(struct mc_peer *p, struct mc_rd *r);
+void mc_nics_compare(const struct mc_peer *p, char *out, size_t room); /* ours and the peer's, for people */
+
 /* foreign.c, kv_pool.c */
 void mc_foreign_publish(struct mc_ctx *ctx); /* what other jobs may know has changed; under the lock */
 void mc_kv_pools_info(struct mc_ctx *ctx, char *buf, size_t len); /* JSON for people: this rank and its pools */
