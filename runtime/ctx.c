@@ -11,6 +11,7 @@
 
 #include "foreign.h"
 #include "kv_priv.h"
+#include "nic.h"
 
 enum { GOODBYE_NS = 500000000 };
 

@@ -113,7 +113,6 @@ struct mc_peer {
 
 	struct mc_topo_nic_id *nic; /* [nic_n] those that it uses, as it says */
 	uint32_t nic_n;
-
 	_Atomic(int) state;         /* enum mc_peer_state; written under the lock */
 	mc_status_t why;            /* when down */
 	bool left;                  /* it said goodbye */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "nic.h"
 
 bool mc_link_ready(const struct mc_peer *p)
 {
