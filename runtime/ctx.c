@@ -163,6 +163,9 @@ static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 			continue;
 		struct mc_be_slot *slot = &ctx->be[ctx->be_n];
 		memset(slot, 0, sizeof(*slot));
+		slot->ctx = ctx;
+		bc.bulk = mc_msg_bulk;
+		bc.bulk_arg = slot;
 		mc_status_t s = give_nics(ctx, ops, &bc);
 		if (s != MC_OK)
 			return s;
@@ -294,6 +297,7 @@ static mc_status_t bring_up(struct mc_ctx *ctx, const struct mc_params *p)
 		return s;
 	ctx->job = hash_bytes(UINT64_C(0xcbf29ce484222325), ctx->boot_info.job, strlen(ctx->boot_info.job));
 	ctx->epoch = mc_random_u64();
+	ctx->streams = mc_copy_stream_pays();
 	ctx->home_node = mc_nic_home();
 	ctx->born = clock_ns();
 	snprintf(ctx->job_name, sizeof(ctx->job_name), "%s",
