@@ -261,6 +261,7 @@ struct mc_req {
 	bool rma;                   /* else packed */
 	bool strided;               /* rma with srun[] rather than slice[] */
 	bool notify_sent;
+	bool broken;                /* failing, and not only because it was given up */
 	uint32_t flying;            /* posts and messages that hold on to buffers; each ends, whatever happens */
 	uint32_t unacked;           /* packed messages that the peer has not answered yet */
 	uint32_t next;              /* first run not yet sent */
