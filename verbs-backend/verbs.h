@@ -8,9 +8,9 @@
  * again elsewhere; so nothing lands late. Messages are packets with numbers that run over all rails.
  *
  * verbs.c: table, open, close, arm, poll, events; verbs_dev.c: ports; verbs_ctl.c verbs_dial.c: control channel;
- * verbs_link.c: links, eps; verbs_rail.c verbs_qp.c verbs_job.c: rails; verbs_cq.c: completions; verbs_msg.c
- * verbs_rx.c: messages; verbs_post.c: transfers; verbs_again.c: what a failed rail leaves; verbs_mem.c: regions;
- * verbs_cg.c: rdma cgroup.
+ * verbs_link.c: links, eps; verbs_rail.c verbs_rails.c verbs_qp.c verbs_job.c: rails; verbs_cq.c: completions;
+ * verbs_msg.c verbs_rx.c: messages; verbs_post.c: transfers; verbs_again.c: what a failed rail leaves; verbs_idle.c:
+ * more peers than queue pairs; verbs_mem.c: regions; verbs_cg.c: rdma cgroup.
  */
 #ifndef MC_VERBS_H
 #define MC_VERBS_H
@@ -131,6 +131,7 @@ struct vb_rail {
 	bool peer_down; /* the peer's DOWN of this generation has come */
 	bool down_sent;
 	bool tried, at_once; /* at_once: rebuilt without waiting */
+	bool idle;           /* taken down because not used */
 	uint32_t gen, failures;
 	struct vb_qp *qp[VB_QPS_MAX];
 	struct vb_job *job;
@@ -192,12 +193,15 @@ struct vb_link {
 	uint64_t peer; /* instance */
 	struct vb_addr addr;
 	bool leader, self, met; /* met: there has been a session */
+	bool wanted;            /* a post was refused for want of a rail */
+	bool starved;           /* no queue pairs to be had at the last try */
+	bool asleep;            /* its rails are down because nobody used them */
 	mc_status_t why;        /* of a dead one */
 	struct mc_list eps, rmems, ops, txq, again;
 	/* control channel */
 	struct vb_ctl *ctl, *dial;
 	uint32_t dial_at, dial_refused, dial_round;
-	int64_t dial_ns, deadline_ns, bye_ns;
+	int64_t dial_ns, deadline_ns, bye_ns, starved_ns; /* starved_ns: since when */
 	/* rails */
 	uint32_t rail_n, up_n, lane_n, epoch;
 	struct vb_rail rail[VB_RAIL_MAX];
@@ -291,7 +295,7 @@ struct mc_be {
 	int epfd;
 	struct vb_fd listener, timer, job_fd;
 	int64_t timer_ns;
-	bool armed, fatal, rails_due, links_due, in_cq;
+	bool armed, fatal, rails_due, links_due, in_cq, limit_told;
 	uint32_t polls;
 	struct mc_list links, working, lru, mems, loose, ctls, free_ops, free_tx, free_gather, lent;
 	struct mc_list jobs;
@@ -366,14 +370,21 @@ struct vb_link *mc_vb_link_new(struct mc_be *be, const struct vb_addr *a);
 void mc_vb_link_session(struct vb_link *link, bool resumed); /* the control channel is open */
 void mc_vb_link_up(struct vb_link *link);
 void mc_vb_link_fail(struct vb_link *link, mc_status_t s, int32_t native, const char *text);
-void mc_vb_link_trouble(struct vb_link *link); /* its deadline runs while rails or control channel are missing */
-void mc_vb_link_settle(struct vb_link *link);  /* a leaving link may be done */
+void mc_vb_link_trouble(struct vb_link *link);     /* its deadline runs while rails or control channel are missing */
+bool mc_vb_link_quiet(const struct vb_link *link); /* nothing to be sent or under way */
+void mc_vb_link_settle(struct vb_link *link);      /* a leaving link may be done */
 void mc_vb_links_timers(struct mc_be *be, int64_t now);
 void mc_vb_links_sweep(struct mc_be *be); /* dead ones that nobody refers to */
 void mc_vb_links_close(struct mc_be *be);
 
 /* verbs_rail.c */
+void mc_vb_rails_wanted(struct vb_link *link); /* those that are down are tried now */
 void mc_vb_rails_start(struct vb_link *link);
+void mc_vb_rail_try(struct vb_rail *rail); /* leader: an offer */
+void mc_vb_rail_down_send(struct vb_rail *rail);
+void mc_vb_rail_qps_free(struct vb_rail *rail);
+void mc_vb_lanes_rebuild(struct vb_link *link); /* from the rails that are up */
+void mc_vb_rails_try_all(struct vb_link *link);
 void mc_vb_rails_resync(struct vb_link *link);
 void mc_vb_rail_msg(struct vb_link *link, const struct vb_ctl_msg *m);
 void mc_vb_rail_fail(struct vb_rail *rail, bool at_once, const char *fmt, ...) MC_PRINTF(3, 4);
@@ -384,6 +395,14 @@ void mc_vb_rail_timers(struct vb_link *link, int64_t now);
 void mc_vb_rails_kill(struct vb_link *link); /* all queue pairs, now */
 void mc_vb_rails_of_nic(struct vb_nic *nic, bool up);
 const char *mc_vb_rail_name(const struct vb_rail *rail, char *out, size_t len);
+
+/* verbs_idle.c */
+void mc_vb_touch(struct vb_link *link); /* it is used */
+void mc_vb_wake(struct vb_link *link);
+void mc_vb_idle_evict(struct mc_be *be, const struct vb_link *wanting); /* another one gives way, if one is idle */
+
+void mc_vb_starved_set(struct vb_link *link, bool starved);
+void mc_vb_starving(struct vb_rail *rail, int err);
 
 /* verbs_qp.c */
 mc_status_t mc_vb_qp_new(struct vb_rail *rail, struct vb_qp **qp_out, int *err_out);

@@ -333,6 +333,7 @@ mc_status_t mc_vb_send(struct mc_be *be, struct mc_be_ep *ep, const struct iovec
 		return MC_ERR_PEER_DOWN;
 	if (link->state != LINK_UP)
 		return MC_ERR_AGAIN;
+	mc_vb_touch(link);
 	if (copy && send_now(link, iov, n, (uint32_t)total))
 		return MC_OK;
 	tx = link->txq_n < VB_TXQ_MAX ? tx_get(be) : NULL;

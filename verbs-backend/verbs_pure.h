@@ -177,6 +177,7 @@ struct vb_ctl_msg {
 	uint32_t rkey, qpn[VB_QPS_MAX], psn[VB_QPS_MAX];
 	uint64_t probe;
 	uint64_t got[VB_QPS_MAX]; /* DOWN */
+	uint8_t idle;             /* DOWN: nothing is wrong, it was not used */
 	uint16_t port;            /* OFFER, ANSWER over iWARP: where rdma_cm listens; 0: none */
 };
 /* Without the mac. 0: does not fit. */

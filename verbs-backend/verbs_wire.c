@@ -220,6 +220,7 @@ static void make_rail(struct mc_wr *w, const struct vb_ctl_msg *m)
 		return;
 	mc_wr_u8(w, m->qp_n);
 	if (m->kind == VB_DOWN) {
+		mc_wr_u8(w, m->idle);
 		for (uint32_t i = 0; i < m->qp_n; i++)
 			mc_wr_u64(w, m->got[i]);
 		return;
@@ -280,6 +281,7 @@ static bool parse_rail(struct mc_rd *r, struct vb_ctl_msg *m)
 	if (r->bad || m->qp_n > VB_QPS_MAX)
 		return false;
 	if (m->kind == VB_DOWN) {
+		m->idle = mc_rd_u8(r);
 		for (uint32_t i = 0; i < m->qp_n; i++)
 			m->got[i] = mc_rd_u64(r);
 		return true;
