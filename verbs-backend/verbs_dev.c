@@ -300,7 +300,19 @@ static uint32_t nics_scan(struct mc_be *be, struct ibv_device **dev, const char 
 	return seen;
 }
 
-/* Those that were chosen for memory where this rank runs; without any, the best of the others. */
+static void nic_open_named(struct mc_be *be, struct ibv_device **dev, const struct mc_be_nic *c, bool asked)
+{
+	uint16_t rail = (uint16_t)(c->rail < VB_NO_RAIL ? c->rail : VB_NO_RAIL);
+
+	for (; *dev != NULL; dev++)
+		if (strcmp(ibv_get_device_name(*dev), c->name) == 0)
+			nic_open(be, *dev, c->port, rail, asked);
+}
+
+/*
+ * What the user named, all of it. Else those that were chosen for memory where this rank runs, which shares the host's
+ * ports with other ranks; without any, the best of the others.
+ */
 static uint32_t nics_chosen(struct mc_be *be, struct ibv_device **dev, const struct mc_be_cfg *cfg)
 {
 	uint32_t seen = 0;
@@ -308,14 +320,10 @@ static uint32_t nics_chosen(struct mc_be *be, struct ibv_device **dev, const str
 	for (uint32_t use = 2; use-- > 0 && be->nic_n == 0;)
 		for (uint32_t i = 0; i < cfg->nic_n && be->nic_n < (use ? VB_NIC_MAX : 1); i++) {
 			const struct mc_be_nic *c = &cfg->nic[i];
-			if (c->port == 0 || c->use != (use > 0))
+			if (c->port == 0 || (!cfg->nic_named && c->use != (use > 0)))
 				continue;
 			seen++;
-			for (struct ibv_device **d = dev; *d != NULL; d++)
-				if (strcmp(ibv_get_device_name(*d), c->name) == 0)
-					nic_open(be, *d, c->port,
-						 (uint16_t)(c->rail < VB_NO_RAIL ? c->rail : VB_NO_RAIL),
-						 cfg->nic_named);
+			nic_open_named(be, dev, c, cfg->nic_named);
 		}
 	return seen;
 }
