@@ -493,6 +493,7 @@ const struct mc_be_ops mc_be_verbs = {
 	.abi = MC_BE_ABI,
 	.size = sizeof(struct mc_be_ops),
 	.name = "verbs",
+	.transports = MC_TP_RDMA,
 	.open = verbs_open,
 	.close = verbs_close,
 	.arm = verbs_arm,
