@@ -28,7 +28,7 @@ broken()
 	"$@" timeout 100 "$mcrun" --backend auto -n 2 ./two_hosts "$soak_bin" --json "$name" $soak_args >out 2>err </dev/null ||
 		fail "$name: no fallback under auto: status $?"
 	expect "link" "$(json "$name.0" link | grep -c tcp)" 1
-	has err "warn.*$check"
+	has err "warn .*instead of RDMA.*$check"
 	"$@" "$mcinfo" doctor >doctor 2>err || true
 	has doctor "(FAIL|WARN) +$check"
 }
@@ -51,5 +51,16 @@ up() { grep -q ACTIVE /sys/class/infiniband/rxa0/ports/1/state; }
 within 5000 up || fail "the port does not come back"
 rdma link del rxa0
 rdma link del rxb0
-broken no-device rdma-device env
+step no-device
+status=0
+# shellcheck disable=SC2086
+timeout 60 "$mcrun" --backend verbs -n 2 ./two_hosts "$soak_bin" $soak_args >out 2>err </dev/null || status=$?
+[ $status != 0 ] || fail "verbs works without a device?"
+has err 'rdma-device'
+# shellcheck disable=SC2086
+timeout 100 "$mcrun" --backend auto -n 2 ./two_hosts "$soak_bin" --json none $soak_args >out 2>err </dev/null || fail "auto: status $?"
+expect "link" "$(json none.0 link | grep -c tcp)" 1
+expect "warnings where nobody expects RDMA" "$(grep -c 'instead of RDMA' err)" 0
+"$mcinfo" doctor >doctor 2>err || true
+has doctor '(FAIL|WARN) +rdma-device'
 passed
