@@ -358,6 +358,7 @@ struct mc_ctx {
 	uint32_t be_n;
 	uint32_t msg_max, iov_max;       /* smallest of the open backends: what fits any link */
 	uint32_t fallback_n;             /* peers that are not reached by the way hoped for */
+	char rdma_why[256];              /* auto: why no native RDMA here; "": there is, or none is missed */
 	_Atomic(struct mc_peer *) *peer; /* [size] the ranks of this job as they are now; read without the lock, too */
 	struct mc_peer *self;            /* constant */
 	struct mc_foreign *foreign;      /* peers of other jobs; NULL: none; constant */
