@@ -158,8 +158,14 @@ void mc_bind_close(struct mc_bind *b)
 	*b = (struct mc_bind){0};
 }
 
+static uint32_t number_here(const struct mc_bind *b, uint32_t rank)
+{
+	return b->here != NULL ? b->here[rank] : rank;
+}
+
 static uint32_t index_of(const struct mc_bind *b, uint32_t rank)
 {
+	rank = number_here(b, rank);
 	return rank < b->rank_n ? b->rank_place[rank] : rank % b->place_n;
 }
 
@@ -170,6 +176,7 @@ const struct mc_cpuset *mc_bind_place(const struct mc_bind *b, uint32_t rank)
 
 bool mc_bind_share(const struct mc_bind *b, uint32_t rank, char *buf, size_t len)
 {
+	rank = number_here(b, rank);
 	if (rank >= b->rank_n)
 		return false;
 	(void)snprintf(buf, len, "%u/%u", b->index[rank], b->used[b->rank_place[rank]]);

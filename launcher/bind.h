@@ -24,6 +24,7 @@ struct mc_bind {
 	uint32_t *index;      /* [rank_n] the rank's number among those of its node */
 	uint32_t *used;       /* [place_n] ranks that it has */
 	uint32_t rank_n;
+	const uint32_t *here; /* of an agent: a rank's number among those of this host; NULL: the rank itself */
 };
 
 /* root is "/sys" (tests give another). Mode none: place_n is 0. */

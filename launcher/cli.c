@@ -10,7 +10,7 @@ const char mc_cli_help[] =
 	"       mcrun [options] --role NAME:N PROGRAM [ARG...] : --role NAME:N PROGRAM [ARG...]\n"
 	"       mcrun [options] -n N [--] PROGRAM [ARG...]\n"
 	"\n"
-	"Start the ranks of a job on this host and wire them up through PMIx.\n"
+	"Start the ranks of a job, on this host or on others, and wire them up through PMIx.\n"
 	"\n"
 	"  --prefill P, --decode D  ranks of the roles prefill and decode; prefill ranks come first\n"
 	"  --role NAME:N            N ranks of role NAME with the program that follows, up to \" : \"\n"
@@ -23,8 +23,15 @@ const char mc_cli_help[] =
 	"  --output tag|merge|DIR   lines with [role.rank] in front (default), without, or one file per rank and "
 	"stream\n"
 	"  --bind none|core|numa    bind each rank to a core or NUMA node (default none)\n"
-	"  --on-failure abort|continue  a rank's death ends the job (default), or the others go on and are told\n"
-	"  --engine auto|local      who starts the ranks (default auto)\n"
+	"  --on-failure abort|continue|restart[:N]  a rank's death ends the job (default), or the others go on and "
+	"are\n"
+	"                           told, or it is started again, at most N times (default 3)\n"
+	"  --engine auto|local|slurm|openmpi|prrte  who starts the ranks (default auto)\n"
+	"  --hosts A:4,B:4, --hostfile FILE  the hosts, and how many ranks each takes\n"
+	"  --map ROLE=HOST[:N],...  where the ranks of a role go\n"
+	"  --agent                  one mcrun per host that outlives deaths (implied by continue and restart)\n"
+	"  --head-address ADDR      address of this host for the others (default: by route)\n"
+	"  --heartbeat SEC          between signs of life; a host that misses 3 is lost (default 2)\n"
 	"  --rdma-limit DEV:hca_handle=N,hca_object=N  limit of RDMA objects for the job (cgroup v2; repeatable; N or "
 	"max)\n"
 	"  --config FILE            job as JSON; the command line wins over it\n"
@@ -52,6 +59,12 @@ enum option {
 	OPT_BIND,
 	OPT_FAIL,
 	OPT_ENGINE,
+	OPT_HOSTS,
+	OPT_HOSTFILE,
+	OPT_MAP,
+	OPT_AGENT,
+	OPT_HEAD,
+	OPT_BEAT,
 	OPT_RDMA_LIMIT,
 	OPT_CONFIG,
 	OPT_PRINT,
@@ -80,8 +93,14 @@ static const struct option_row {
 	{"--grace", OPT_GRACE, "seconds"},
 	{"--output", OPT_OUTPUT, "tag, merge or a directory"},
 	{"--bind", OPT_BIND, "none, core or numa"},
-	{"--on-failure", OPT_FAIL, "abort or continue"},
-	{"--engine", OPT_ENGINE, "auto or local"},
+	{"--on-failure", OPT_FAIL, "abort, continue or restart[:N]"},
+	{"--engine", OPT_ENGINE, "auto, local, slurm, openmpi or prrte"},
+	{"--hosts", OPT_HOSTS, "NAME[:SLOTS],..."},
+	{"--hostfile", OPT_HOSTFILE, "a file with a host per line"},
+	{"--map", OPT_MAP, "ROLE=HOST[:N],..."},
+	{"--agent", OPT_AGENT, NULL},
+	{"--head-address", OPT_HEAD, "a name or address of this host"},
+	{"--heartbeat", OPT_BEAT, "seconds"},
 	{"--rdma-limit", OPT_RDMA_LIMIT, "DEVICE:hca_handle=N,hca_object=N"},
 	{"--config", OPT_CONFIG, "a file"},
 	{"--print", OPT_PRINT, "k8s or sbatch"},
@@ -220,6 +239,30 @@ static int take_name(char **to, const char *value)
 	return 0;
 }
 
+/* Where the ranks run, and how they are reached there. */
+static int take_place(struct cli *c, const struct option_row *o, const char *value)
+{
+	switch (o->id) {
+	case OPT_ENGINE:
+		return mc_job_set_engine(c->job, value, c->err);
+	case OPT_HOSTS:
+		return mc_job_set_hosts(c->job, value, c->err);
+	case OPT_HOSTFILE:
+		return mc_job_set_hostfile(c->job, value, c->err);
+	case OPT_MAP:
+		return mc_job_add_map(c->job, value, c->err);
+	case OPT_HEAD:
+		return mc_job_set_head(c->job, value, c->err);
+	case OPT_BEAT:
+		return mc_job_set_beat(c->job, value, c->err);
+	case OPT_AGENT:
+		c->job->agent = true;
+		return 0;
+	default:
+		return -1;
+	}
+}
+
 static int take_option(struct cli *c, const struct option_row *o, const char *value)
 {
 	switch (o->id) {
@@ -247,8 +290,6 @@ static int take_option(struct cli *c, const struct option_row *o, const char *va
 		return mc_job_set_bind(c->job, value, c->err);
 	case OPT_FAIL:
 		return mc_job_set_fail(c->job, value, c->err);
-	case OPT_ENGINE:
-		return mc_job_set_engine(c->job, value, c->err);
 	case OPT_RDMA_LIMIT:
 		return mc_job_add_rdma_limit(c->job, value, c->err);
 	case OPT_CONFIG:
@@ -271,8 +312,9 @@ static int take_option(struct cli *c, const struct option_row *o, const char *va
 	case OPT_HELP:
 		c->result = MC_CLI_HELP;
 		return 0;
+	default:
+		return take_place(c, o, value);
 	}
-	return -1;
 }
 
 /* Options up to the program's name. */

@@ -201,7 +201,9 @@ void mc_doc_proxy(struct mc_doctor *d, struct mc_doc_result *r)
 	if (text[0] == '\0')
 		return;
 	mc_doc_set(r, MC_DOC_WARN,
-		   "HTTP requests go through a proxy (%s): it may answer instead of etcd, or not reach it", text);
+		   "programs like etcdctl and curl go through a proxy (%s): it may answer instead of etcd; mc asks "
+		   "etcd without one, unless MC_ETCD_PROXY names it",
+		   text);
 	mc_doc_fix(r, "%s",
 		   mc_doc_pick(d,
 			       "export no_proxy=ETCD_HOST,$no_proxy    # or unset them for the job: env -u http_proxy "

@@ -22,7 +22,11 @@ struct mc_engine {
 	struct mc_guard *guard;
 	struct mc_server *server;
 	bool held_set;
-	struct mc_guard_event held; /* an end that waits until the server has told all it knew before */
+	struct mc_guard_event held;    /* an end that waits until the server has told all it knew before */
+	struct mc_server_event *asked; /* what the server wants of other hosts, for the agent to fetch */
+	size_t asked_n;
+	uint32_t *refused; /* ranks that could not be started again */
+	size_t refused_n;
 };
 
 static void say_phase(const struct mc_engine *e, const char *what)
@@ -50,13 +54,29 @@ static int watch(struct mc_engine *e, int fd)
 	return epoll_ctl(e->epoll, EPOLL_CTL_ADD, fd, &ev);
 }
 
-static int start_rank(struct mc_engine *e, uint32_t rank, struct mc_err *err)
+/* Is it for this process to start that rank? */
+static bool is_here(const struct mc_engine *e, uint32_t rank)
+{
+	if (e->cfg.only != MC_RANK_ALL)
+		return rank == e->cfg.only;
+	return e->cfg.hosts == NULL || e->cfg.hosts->of_rank[rank] == e->cfg.self;
+}
+
+/* deaths: how often it has died before. */
+static int start_rank(struct mc_engine *e, uint32_t rank, uint32_t deaths, struct mc_err *err)
 {
 	struct mc_strv add = {0};
-	int fds[3] = {rank == 0 ? e->cfg.stdin_fd : -1, -1, -1};
-	char share[32];
-	int rc = mc_server_rank_env(e->server, rank, &add, err);
+	int fds[3] = {rank == 0 && deaths == 0 ? e->cfg.stdin_fd : -1, -1, -1};
+	char share[32], number[16];
+	int rc = 0;
 
+	if (e->cfg.wired != NULL)
+		mc_strv_copy(&add, e->cfg.wired);
+	else
+		rc = mc_server_rank_env(e->server, rank, deaths > 0, &add, err);
+	(void)snprintf(number, sizeof(number), "%u", deaths);
+	if (deaths > 0)
+		mc_strv_set(&add, "MC_REJOIN", number);
 	if (rc == 0 && mc_bind_share(e->cfg.bind, rank, share, sizeof(share)))
 		mc_strv_set(&add, "MC_NUMA_RANK", share);
 	if (rc == 0)
@@ -82,20 +102,25 @@ static int start_helpers(struct mc_engine *e, struct mc_err *err)
 		return -1;
 	say_phase(e, "guard process started");
 	raise_file_limit(c->job->rank_n);
-	struct mc_server_cfg s = {c->job, name, c->host, e->tmpdir};
+	e->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (e->epoll < 0 || watch(e, mc_guard_fd(e->guard)) != 0)
+		return mc_err_set(err, "cannot wait for events: %s%s", strerror(errno), mc_err_hint(errno));
+	if (c->wired != NULL)
+		return 0;
+	struct mc_server_cfg s = {c->job, c->nspace != NULL ? c->nspace : name, c->host, e->tmpdir, c->hosts, c->self};
 	if (mc_server_start(&s, &e->server, err) != 0)
 		return -1;
 	say_phase(e, "PMIx server ready");
-	e->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (e->epoll < 0 || watch(e, mc_guard_fd(e->guard)) != 0 || watch(e, mc_server_fd(e->server)) != 0)
-		return mc_err_set(err, "cannot wait for events: %s", strerror(errno));
+	if (watch(e, mc_server_fd(e->server)) != 0)
+		return mc_err_set(err, "cannot wait for events: %s%s", strerror(errno), mc_err_hint(errno));
 	return 0;
 }
 
-static void local_stop(struct mc_engine *e)
+static int local_stop(struct mc_engine *e, const char **by)
 {
+	(void)by;
 	if (e == NULL)
-		return;
+		return 0;
 	mc_guard_stop(e->guard);
 	if (e->tmpdir != NULL)
 		(void)mc_tmpdir_remove(e->tmpdir); /* the guard has done it, unless it was killed */
@@ -105,8 +130,11 @@ static void local_stop(struct mc_engine *e)
 	 */
 	if (e->epoll >= 0)
 		(void)close(e->epoll);
+	free(e->asked);
+	free(e->refused);
 	free(e->tmpdir);
 	free(e);
+	return 0;
 }
 
 static int local_start(const struct mc_engine_cfg *cfg, struct mc_engine **engine_out, struct mc_err *err)
@@ -118,9 +146,9 @@ static int local_start(const struct mc_engine_cfg *cfg, struct mc_engine **engin
 	e->epoll = -1;
 	rc = start_helpers(e, err);
 	for (uint32_t r = 0; r < cfg->job->rank_n && rc == 0; r++)
-		rc = start_rank(e, r, err);
+		rc = is_here(e, r) ? start_rank(e, r, 0, err) : 0;
 	if (rc != 0) {
-		local_stop(e);
+		(void)local_stop(e, NULL);
 		return -1;
 	}
 	say_phase(e, "all ranks handed to the guard");
@@ -147,8 +175,13 @@ static bool next_of_server(struct mc_engine *e, struct mc_engine_event *ev)
 	};
 	struct mc_server_event s;
 
-	if (!mc_server_next(e->server, &s))
+	if (e->server == NULL || !mc_server_next(e->server, &s))
 		return false;
+	if (s.kind > MC_SERVER_ABORT) {
+		e->asked = mc_xgrow(e->asked, e->asked_n + 1, sizeof(*e->asked));
+		e->asked[e->asked_n++] = s;
+		return next_of_server(e, ev);
+	}
 	*ev = (struct mc_engine_event){.kind = kind[s.kind], .rank = s.rank, .victim = s.victim, .code = s.code};
 	(void)snprintf(ev->text, sizeof(ev->text), "%s", s.text);
 	return true;
@@ -172,6 +205,11 @@ static bool local_wait(struct mc_engine *e, struct mc_engine_event *ev)
 {
 	struct mc_guard_event g;
 
+	if (e->refused_n > 0) {
+		*ev = (struct mc_engine_event){
+			.kind = MC_ENGINE_FAILED, .rank = e->refused[--e->refused_n], .code = EAGAIN};
+		return true;
+	}
 	/* an end is fetched first and delivered last: what the rank told the server before it died is there by then */
 	if (!e->held_set && mc_guard_next(e->guard, &g)) {
 		if (g.kind != MC_GUARD_EXITED) {
@@ -197,7 +235,33 @@ static void local_signal(struct mc_engine *e, uint32_t rank, int sig)
 
 static void local_gone(struct mc_engine *e, uint32_t rank, int code, bool dead)
 {
-	mc_server_rank_gone(e->server, rank, code, dead);
+	if (e->server != NULL)
+		mc_server_rank_gone(e->server, rank, code, dead);
+}
+
+static void local_restart(struct mc_engine *e, uint32_t rank, uint32_t deaths)
+{
+	struct mc_err err;
+
+	if (start_rank(e, rank, deaths, &err) == 0)
+		return;
+	mc_output_say(e->cfg.output, "rank %u cannot be started again: %s", rank, err.text);
+	e->refused = mc_xgrow(e->refused, e->refused_n + 1, sizeof(*e->refused));
+	e->refused[e->refused_n++] = rank;
+}
+
+struct mc_server *mc_engine_server(struct mc_engine *e)
+{
+	return e->server;
+}
+
+bool mc_engine_server_next(struct mc_engine *e, struct mc_server_event *ev)
+{
+	if (e->asked_n == 0)
+		return false;
+	*ev = e->asked[0];
+	memmove(e->asked, e->asked + 1, --e->asked_n * sizeof(*e->asked));
+	return true;
 }
 
 static void local_settle(struct mc_engine *e, int sig)
@@ -217,6 +281,7 @@ const struct mc_engine_ops mc_engine_local = {
 	.wait = local_wait,
 	.signal = local_signal,
 	.gone = local_gone,
+	.restart = local_restart,
 	.settle = local_settle,
 	.clear = local_clear,
 	.stop = local_stop,

@@ -32,15 +32,12 @@ int mc_guard_start(const struct mc_guard_cfg *cfg, struct mc_guard **guard_out, 
 	if (mc_proc_adopt_orphans() != 0)
 		return mc_err_set(err, "cannot adopt orphaned processes (prctl): %s", strerror(errno));
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) != 0)
-		return mc_err_set(err, "cannot make a socket pair: %s", strerror(errno));
+		return mc_err_set(err, "cannot make a socket pair: %s%s", strerror(errno), mc_err_hint(errno));
 	g = mc_xalloc(1, sizeof(*g));
 	g->foreign = mc_proc_children(&g->foreign_n);
 	pid_t pid = fork();
 	if (pid < 0) {
-		(void)mc_err_set(err,
-				 "cannot start a process: %s (see ulimit -u and the cgroup's pids.max) [process-limit, "
-				 "see mcinfo doctor]",
-				 strerror(errno));
+		(void)mc_err_set(err, "cannot start a process: %s%s", strerror(errno), mc_err_hint(errno));
 		goto undo_guard;
 	}
 	if (pid == 0) {

@@ -40,7 +40,27 @@ static const char *const drop[] = {
 	"MC_ROLE",
 	"MC_JOB_KEY",
 	"MC_LAUNCHER",
+	"MC_REJOIN",
 	"MCRUN_TTY",
+	"MCRUN_HEAD",
+	"MCRUN_NODE",
+};
+/* What means something on the host where it was set and nothing on another. */
+static const char *const of_host[] = {
+	"SLURM*",
+	"CUDA_VISIBLE_DEVICES",
+	"NVIDIA_VISIBLE_DEVICES",
+	"ROCR_VISIBLE_DEVICES",
+	"HIP_VISIBLE_DEVICES",
+	"ZE_AFFINITY_MASK",
+	"GPU_DEVICE_ORDINAL",
+	"HOSTNAME",
+	"TMPDIR",
+	"XDG_RUNTIME_DIR",
+	"XDG_SESSION_ID",
+	"SSH_CLIENT",
+	"SSH_CONNECTION",
+	"SSH_TTY",
 };
 
 static bool matches(const char *pair, const char *const *list, size_t n)
@@ -59,6 +79,39 @@ bool mc_env_is_launch_trace(const char *pair)
 {
 	return matches(pair, drop, sizeof(drop) / sizeof(drop[0])) &&
 	       !matches(pair, keep, sizeof(keep) / sizeof(keep[0]));
+}
+
+void mc_env_drop_traces(char **own)
+{
+	char **to = own;
+
+	for (char **p = own; *p != NULL; p++)
+		if (!mc_env_is_launch_trace(*p))
+			*to++ = *p;
+	*to = NULL;
+}
+
+static bool is_of_host(const char *pair)
+{
+	return matches(pair, of_host, sizeof(of_host) / sizeof(of_host[0]));
+}
+
+void mc_env_move_in(struct mc_strv *env, char **own)
+{
+	for (char **p = own; *p != NULL; p++) {
+		char *name = mc_xformat("%.*s", (int)strcspn(*p, "="), *p);
+
+		if (is_of_host(*p) && mc_strv_get(env, name) == NULL) /* what the user gave with -x stays */
+			mc_strv_add(env, *p);
+		free(name);
+	}
+}
+
+void mc_env_wired(char **own, struct mc_strv *out)
+{
+	for (char **p = own; *p != NULL; p++)
+		if ((mc_env_is_launch_trace(*p) || strncmp(*p, "OMPI_MCA_", 9) == 0) && strncmp(*p, "MC", 2) != 0)
+			mc_strv_add(out, *p);
 }
 
 int mc_env_random(char *hex, size_t bytes, struct mc_err *err)
@@ -91,15 +144,17 @@ static void add_open_mpi(struct mc_strv *env)
 	}
 }
 
-int mc_env_build(const struct mc_job *job, char **inherited, struct mc_strv **role_env_out, struct mc_err *err)
+int mc_env_build(const struct mc_job *job, const char *engine, bool wired, char **inherited,
+		 struct mc_strv **role_env_out, struct mc_err *err)
 {
 	struct mc_strv base = {0};
 	char key[2 * 32 + 1];
+	bool local = strcmp(engine, "local") == 0;
 
 	if (mc_env_random(key, 32, err) != 0)
 		return -1;
 	for (char **p = inherited; *p != NULL; p++)
-		if (!mc_env_is_launch_trace(*p))
+		if (!mc_env_is_launch_trace(*p) && (local || !is_of_host(*p)))
 			mc_strv_add(&base, *p);
 	for (size_t i = 0; i < job->settings.n; i++) {
 		char *name = mc_xformat("%.*s", (int)strcspn(job->settings.v[i], "="), job->settings.v[i]);
@@ -118,11 +173,12 @@ int mc_env_build(const struct mc_job *job, char **inherited, struct mc_strv **ro
 		for (size_t i = 0; i < role->env.n; i++)
 			mc_strv_set_pair(&env[r], role->env.v[i]);
 		mc_strv_set(&env[r], "MC_ROLE", *role->name == '\0' ? "none" : role->name);
-		mc_strv_set(&env[r], "MC_LAUNCHER", "local");
+		mc_strv_set(&env[r], "MC_LAUNCHER", engine);
 		mc_strv_set(&env[r], "MC_JOB_KEY", key);
 		if (job->output != MC_OUTPUT_DIR && isatty(STDERR_FILENO))
 			mc_strv_set(&env[r], "MCRUN_TTY", "1"); /* a rank's stderr is a pipe, but somebody watches */
-		add_open_mpi(&env[r]);
+		if (!wired)
+			add_open_mpi(&env[r]);
 	}
 	mc_strv_free(&base);
 	explicit_bzero(key, sizeof(key));

@@ -11,7 +11,7 @@
 
 void mc_job_init(struct mc_job *job)
 {
-	*job = (struct mc_job){.grace_ns = MC_JOB_GRACE_NS};
+	*job = (struct mc_job){.grace_ns = MC_JOB_GRACE_NS, .beat_ns = MC_JOB_BEAT_NS, .restart_max = MC_JOB_RESTARTS};
 }
 
 static void role_free(struct mc_job_role *r)
@@ -31,6 +31,10 @@ void mc_job_free(struct mc_job *job)
 	mc_strv_free(&job->env);
 	mc_strv_free(&job->settings);
 	mc_strv_free(&job->resource);
+	mc_strv_free(&job->map);
+	free(job->hosts);
+	free(job->hostfile);
+	free(job->head_address);
 	free(job->rdma_limit);
 	free(job->print);
 	free(job->image);
@@ -97,21 +101,31 @@ int mc_job_set_bind(struct mc_job *job, const char *value, struct mc_err *err)
 
 int mc_job_set_fail(struct mc_job *job, const char *value, struct mc_err *err)
 {
-	static const char *const list[] = {"abort", "continue"};
-	int i = choose("on-failure", value, list, 2, err);
+	static const char *const list[] = {"abort", "continue", "restart"};
+	const char *colon = strchr(value, ':');
+	uint32_t n = MC_JOB_RESTARTS;
 
+	if (colon != NULL && colon - value == 7 && memcmp(value, "restart", 7) == 0) {
+		if (!mc_text_count(colon + 1, &n) || n == 0)
+			return mc_err_set(err,
+					  "on-failure is \"%s\", but restart:N needs a number of restarts, 1 or more",
+					  value);
+		value = "restart";
+	}
+	int i = choose("on-failure", value, list, 3, err);
 	if (i < 0)
 		return -1;
 	job->fail = (enum mc_fail_mode)i;
+	job->restart_max = n;
 	job->given |= MC_GIVEN_FAIL;
 	return 0;
 }
 
 int mc_job_set_engine(struct mc_job *job, const char *value, struct mc_err *err)
 {
-	static const char *const list[] = {"auto", "local"};
+	static const char *const list[] = {"auto", "local", "slurm", "openmpi", "prrte"};
 
-	if (choose("engine", value, list, 2, err) < 0)
+	if (choose("engine", value, list, 5, err) < 0)
 		return -1;
 	free(job->engine);
 	job->engine = mc_xstrdup(value);
@@ -132,6 +146,61 @@ int mc_job_set_grace(struct mc_job *job, const char *value, struct mc_err *err)
 	if (!mc_text_seconds(value, &job->grace_ns))
 		return mc_err_set(err, "grace is \"%s\", but must be seconds, e.g. 5 or 0.5; 0 kills at once", value);
 	job->given |= MC_GIVEN_GRACE;
+	return 0;
+}
+
+int mc_job_set_hosts(struct mc_job *job, const char *value, struct mc_err *err)
+{
+	if (*value == '\0')
+		return mc_err_set(err, "hosts is empty, but must be NAME[:SLOTS],...");
+	free(job->hosts);
+	job->hosts = mc_xstrdup(value);
+	return 0;
+}
+
+int mc_job_set_hostfile(struct mc_job *job, const char *value, struct mc_err *err)
+{
+	if (*value == '\0')
+		return mc_err_set(err, "hostfile is empty, but must name a file");
+	free(job->hostfile);
+	job->hostfile = mc_xstrdup(value);
+	return 0;
+}
+
+int mc_job_add_map(struct mc_job *job, const char *value, struct mc_err *err)
+{
+	for (;; value++) {
+		size_t len = strcspn(value, ",");
+		const char *eq = memchr(value, '=', len);
+
+		if (eq == NULL || eq == value || eq == value + len - 1)
+			return mc_err_set(err,
+					  "map is \"%.80s\", but must be ROLE=HOST or ROLE=HOST:N, separated by commas",
+					  value);
+		char *item = mc_xformat("%.*s", (int)len, value);
+		mc_strv_add(&job->map, item);
+		free(item);
+		value += len;
+		if (*value == '\0')
+			return 0;
+	}
+}
+
+int mc_job_set_head(struct mc_job *job, const char *value, struct mc_err *err)
+{
+	if (*value == '\0' || strlen(value) > 255)
+		return mc_err_set(err, "head-address is \"%.80s\", but must be a name or address of this host", value);
+	free(job->head_address);
+	job->head_address = mc_xstrdup(value);
+	return 0;
+}
+
+int mc_job_set_beat(struct mc_job *job, const char *value, struct mc_err *err)
+{
+	if (!mc_text_seconds(value, &job->beat_ns) || job->beat_ns < MC_NS_PER_S / 20 ||
+	    job->beat_ns > 600 * MC_NS_PER_S)
+		return mc_err_set(err, "heartbeat is \"%s\", but must be seconds from 0.05 to 600", value);
+	job->given |= MC_GIVEN_BEAT;
 	return 0;
 }
 
@@ -177,7 +246,8 @@ int mc_job_add_resource(struct mc_job *job, const char *value, struct mc_err *er
 
 int mc_job_check_env_name(const char *name, size_t len, struct mc_err *err)
 {
-	static const char *const own[] = {"MC_ROLE", "MC_JOB_KEY", "MC_LAUNCHER", "PMIX_NAMESPACE", "PMIX_RANK"};
+	static const char *const own[] = {"MC_ROLE",   "MC_JOB_KEY",     "MC_LAUNCHER",
+					  "MC_REJOIN", "PMIX_NAMESPACE", "PMIX_RANK"};
 
 	if (!mc_text_env_name(name, len))
 		return mc_err_set(err, "\"%.*s\" cannot name an environment variable: letters, digits and _ only",
@@ -244,6 +314,24 @@ static void merge_roles(struct mc_job *file, struct mc_job *cli)
 	cli->role_n = 0;
 }
 
+/* Where to run. A list of hosts on the command line takes the place of a file of them in the job file, and the other
+ * way round. */
+static void merge_places(struct mc_job *file, struct mc_job *cli)
+{
+	if (cli->hosts != NULL || cli->hostfile != NULL) {
+		take(&file->hosts, &cli->hosts);
+		take(&file->hostfile, &cli->hostfile);
+	}
+	if (cli->map.n > 0) {
+		mc_strv_free(&file->map);
+		file->map = cli->map;
+		cli->map = (struct mc_strv){0};
+	}
+	if (cli->head_address != NULL)
+		take(&file->head_address, &cli->head_address);
+	file->agent |= cli->agent;
+}
+
 void mc_job_merge(struct mc_job *file, struct mc_job *cli)
 {
 	if (cli->role_n > 0) {
@@ -269,8 +357,13 @@ void mc_job_merge(struct mc_job *file, struct mc_job *cli)
 	}
 	if (cli->given & MC_GIVEN_BIND)
 		file->bind = cli->bind;
-	if (cli->given & MC_GIVEN_FAIL)
+	if (cli->given & MC_GIVEN_FAIL) {
 		file->fail = cli->fail;
+		file->restart_max = cli->restart_max;
+	}
+	if (cli->given & MC_GIVEN_BEAT)
+		file->beat_ns = cli->beat_ns;
+	merge_places(file, cli);
 	if (cli->given & MC_GIVEN_ENGINE)
 		take(&file->engine, &cli->engine);
 	if (cli->given & MC_GIVEN_TIMEOUT)

@@ -11,7 +11,7 @@
 
 enum mc_output_mode { MC_OUTPUT_TAG, MC_OUTPUT_MERGE, MC_OUTPUT_DIR };
 enum mc_bind_mode { MC_BIND_NONE, MC_BIND_CORE, MC_BIND_NUMA };
-enum mc_fail_mode { MC_FAIL_ABORT, MC_FAIL_CONTINUE };
+enum mc_fail_mode { MC_FAIL_ABORT, MC_FAIL_CONTINUE, MC_FAIL_RESTART };
 
 /* Which of a job's single-valued members were given, so that the command line can win over the file. */
 enum mc_given {
@@ -21,12 +21,16 @@ enum mc_given {
 	MC_GIVEN_ENGINE = 8,
 	MC_GIVEN_TIMEOUT = 16,
 	MC_GIVEN_GRACE = 32,
+	MC_GIVEN_BEAT = 64,
 };
 
 #define MC_JOB_ROLE_MAX  31     /* bytes of a role name */
 #define MC_JOB_LABEL_MAX 48     /* "decode.12" with its NUL */
 #define MC_JOB_RANK_MAX  65536u /* a limit of this program; the host's own are usually lower */
 #define MC_JOB_GRACE_NS  (5 * MC_NS_PER_S)
+#define MC_JOB_BEAT_NS   (2 * MC_NS_PER_S)
+#define MC_JOB_BEATS     3 /* missed ones after which the other side is taken for lost */
+#define MC_JOB_RESTARTS  3
 
 struct mc_job_role {
 	char *name; /* "" with -n: ranks without a role */
@@ -48,12 +52,18 @@ struct mc_job {
 	enum mc_bind_mode bind;
 	enum mc_fail_mode fail;
 	char *engine;
-	int64_t timeout_ns; /* 0: none */
+	char *hosts, *hostfile; /* where to run; NULL: not said */
+	struct mc_strv map;     /* ROLE=HOST or ROLE=HOST:N */
+	char *head_address;     /* under which other hosts reach mcrun; NULL: chosen by route */
+	bool agent;             /* one process of ours per host, whatever --on-failure says */
+	int64_t beat_ns;        /* between signs of life of mcrun and its agents */
+	uint32_t restart_max;   /* of each rank, with MC_FAIL_RESTART */
+	int64_t timeout_ns;     /* 0: none */
 	int64_t grace_ns;
 	struct mc_rdmacg_limit *rdma_limit; /* [rdma_limit_n], one per device */
 	size_t rdma_limit_n;
-	char *print, *image;       /* --print: what for; the container image, NULL: a placeholder */
-	struct mc_strv resource;   /* NAME=AMOUNT for --print */
+	char *print, *image;     /* --print: what for; the container image, NULL: a placeholder */
+	struct mc_strv resource; /* NAME=AMOUNT for --print */
 	bool dry_run, verbose;
 	char *config;
 	uint32_t rank_n; /* sum over the roles, after mc_job_finish() */
@@ -76,6 +86,11 @@ int mc_job_set_fail(struct mc_job *job, const char *value, struct mc_err *err);
 int mc_job_set_engine(struct mc_job *job, const char *value, struct mc_err *err);
 int mc_job_set_timeout(struct mc_job *job, const char *value, struct mc_err *err);
 int mc_job_set_grace(struct mc_job *job, const char *value, struct mc_err *err);
+int mc_job_set_hosts(struct mc_job *job, const char *value, struct mc_err *err);
+int mc_job_set_hostfile(struct mc_job *job, const char *value, struct mc_err *err);
+int mc_job_add_map(struct mc_job *job, const char *value, struct mc_err *err); /* items separated by commas */
+int mc_job_set_head(struct mc_job *job, const char *value, struct mc_err *err);
+int mc_job_set_beat(struct mc_job *job, const char *value, struct mc_err *err);
 int mc_job_set_print(struct mc_job *job, const char *value, struct mc_err *err);
 int mc_job_add_rdma_limit(struct mc_job *job, const char *value, struct mc_err *err);
 int mc_job_add_resource(struct mc_job *job, const char *value, struct mc_err *err);

@@ -252,11 +252,57 @@ static int take_bool(const struct place *p, struct json_object *v, bool *out)
 	return 0;
 }
 
+static int take_map(const struct place *p, struct json_object *v, struct mc_job *job)
+{
+	struct mc_err why;
+
+	if (!json_object_is_type(v, json_type_array))
+		return wrong_type(p, "a list of \"ROLE=HOST\" or \"ROLE=HOST:N\"", v);
+	for (size_t i = 0; i < json_object_array_length(v); i++) {
+		const char *s = text_of(p, json_object_array_get_idx(v, i), "a list of strings");
+
+		if (s == NULL)
+			return -1;
+		if (mc_job_add_map(job, s, &why) != 0)
+			return prefix_place(p, &why);
+	}
+	return 0;
+}
+
+static bool is_place(const char *key)
+{
+	static const char *const names[] = {"engine", "hosts", "hostfile", "map", "agent", "head_address", "heartbeat"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(key, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Where the ranks run, and how they are reached there. */
+static int take_place(const struct place *p, const char *key, struct json_object *v, struct mc_job *job)
+{
+	if (strcmp(key, "engine") == 0)
+		return take_text(p, v, job, mc_job_set_engine);
+	if (strcmp(key, "hosts") == 0)
+		return take_text(p, v, job, mc_job_set_hosts);
+	if (strcmp(key, "hostfile") == 0)
+		return take_text(p, v, job, mc_job_set_hostfile);
+	if (strcmp(key, "map") == 0)
+		return take_map(p, v, job);
+	if (strcmp(key, "agent") == 0)
+		return take_bool(p, v, &job->agent);
+	if (strcmp(key, "head_address") == 0)
+		return take_text(p, v, job, mc_job_set_head);
+	return take_seconds(p, v, job, mc_job_set_beat);
+}
+
 static int take_member(const struct place *p, const char *key, struct json_object *v, struct mc_job *job)
 {
-	static const char *const known[] = {"roles",     "program", "env",     "settings",   "timeout",
-					    "grace",     "output",  "bind",    "on_failure", "engine",
-					    "transport", "backend", "verbose", "rdma_limit"};
+	static const char *const known[] = {"roles",     "program", "env",     "settings",     "timeout",
+					    "grace",     "output",  "bind",    "on_failure",   "engine",
+					    "transport", "backend", "verbose", "rdma_limit",   "hosts",
+					    "hostfile",  "map",     "agent",   "head_address", "heartbeat"};
 	struct place in = place_in(p, key);
 
 	if (strcmp(key, "roles") == 0)
@@ -277,8 +323,6 @@ static int take_member(const struct place *p, const char *key, struct json_objec
 		return take_text(&in, v, job, mc_job_set_bind);
 	if (strcmp(key, "on_failure") == 0)
 		return take_text(&in, v, job, mc_job_set_fail);
-	if (strcmp(key, "engine") == 0)
-		return take_text(&in, v, job, mc_job_set_engine);
 	if (strcmp(key, "transport") == 0)
 		return take_setting(&in, v, job, "MC_TRANSPORT");
 	if (strcmp(key, "backend") == 0)
@@ -287,6 +331,8 @@ static int take_member(const struct place *p, const char *key, struct json_objec
 		return take_bool(&in, v, &job->verbose);
 	if (strcmp(key, "rdma_limit") == 0)
 		return take_rdma_limits(&in, v, job);
+	if (is_place(key))
+		return take_place(&in, key, v, job);
 	return unknown_key(p, key, known, sizeof(known) / sizeof(known[0]));
 }
 

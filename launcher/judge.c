@@ -21,7 +21,7 @@ static void fault(struct run *r, uint32_t rank, enum rank_fault what, int code)
 	} else if (what == RANK_SIGNAL && mc_now_ns() - r->first_fault_at < MC_CULPRIT_NS) {
 		enum rank_fault first = r->rank[r->first_fault].fault;
 
-		if (first == RANK_CODE || first == RANK_NO_LEAVE || first == RANK_NO_JOIN) {
+		if (first == RANK_CODE || first == RANK_NO_LEAVE || first == RANK_NO_JOIN || first == RANK_LOST) {
 			r->first_fault = rank;
 			r->first_lives = r->stop != STOP_NONE;
 		}
@@ -62,7 +62,7 @@ static void review(struct run *r, uint32_t rank, bool now)
 		r->ops->gone(r->engine, rank, code, s->fault != RANK_FINE || (s->joined && !s->left));
 	if (s->fault == RANK_FINE || s->ended_by_us)
 		return;
-	if (r->job->fail == MC_FAIL_ABORT)
+	if (r->job->fail == MC_FAIL_ABORT || (r->job->fail == MC_FAIL_RESTART && !r->all_joined))
 		mc_run_stop(r, STOP_FAULT, SIGTERM);
 	else
 		mc_report_fault(r, rank);
@@ -74,6 +74,62 @@ static bool died_by_itself(const struct run *r, const struct rank_state *s)
 	return !r->killed && WIFSIGNALED(s->status) && WTERMSIG(s->status) != r->sent_sig;
 }
 
+/*
+ * Is this death one after which the rank is started again? Not before all have met for the first time: a job that is
+ * not whole does not begin. Not after it has said good-bye.
+ */
+static bool start_again(struct run *r, uint32_t rank)
+{
+	struct rank_state *s = &r->rank[rank];
+	int64_t now = mc_now_ns();
+	int code = 0;
+
+	if (r->job->fail != MC_FAIL_RESTART || r->stop != STOP_NONE || !r->all_joined || s->left || s->aborted ||
+	    s->deaths >= r->job->restart_max)
+		return false;
+	enum rank_fault what = judge(r, s, &code);
+	if (what == RANK_FINE)
+		return false;
+	s->fault = what; /* for the report */
+	s->fault_code = code;
+	s->deaths++;
+	s->quick = s->joined && now - s->started_at > MC_NS_PER_S / 4 ? 0 : s->quick + 1;
+	uint32_t twice = s->quick > 1 ? s->quick - 1 : 0;
+	s->restart_at = now + (MC_RESTART_NS << (twice < MC_RESTART_DOUBLE ? twice : MC_RESTART_DOUBLE));
+	r->restart_n++;
+	r->ops->gone(r->engine, rank, code, true);
+	mc_report_restart(r, rank);
+	s->fault = RANK_FINE;
+	return true;
+}
+
+/* Nothing is known of it and nothing will be. */
+static void on_vanished(struct run *r, const struct mc_engine_event *ev)
+{
+	struct rank_state *s = &r->rank[ev->rank];
+
+	if (s->ended && s->restart_at == 0)
+		return;
+	if (s->restart_at != 0) { /* it was to be started again where there is nobody any more */
+		s->restart_at = 0;
+		r->restart_n--;
+	}
+	s->ended = true;
+	s->status = SIGKILL;
+	s->ended_by_us = r->stop != STOP_NONE;
+	r->live--;
+	(void)snprintf(s->text, sizeof(s->text), "%s", ev->text);
+	if (!s->ended_by_us)
+		fault(r, ev->rank, RANK_LOST, SIGKILL);
+	r->ops->gone(r->engine, ev->rank, SIGKILL, true);
+	if (s->ended_by_us)
+		return;
+	if (r->job->fail == MC_FAIL_ABORT || (r->job->fail == MC_FAIL_RESTART && !r->all_joined))
+		mc_run_stop(r, STOP_FAULT, SIGTERM);
+	else
+		mc_report_fault(r, ev->rank);
+}
+
 static void on_exited(struct run *r, const struct mc_engine_event *ev)
 {
 	struct rank_state *s = &r->rank[ev->rank];
@@ -82,6 +138,8 @@ static void on_exited(struct run *r, const struct mc_engine_event *ev)
 		return;
 	s->ended = true;
 	s->status = ev->code;
+	if (start_again(r, ev->rank))
+		return;
 	s->ended_by_us = r->stop != STOP_NONE && !died_by_itself(r, s);
 	r->live--;
 	review(r, ev->rank, true);
@@ -113,8 +171,10 @@ static void on_joined(struct run *r, uint32_t rank)
 	s->joined = true;
 	s->left = false;
 	r->any_joined = true;
-	if (r->joined_n == r->job->rank_n)
+	if (r->joined_n == r->job->rank_n && !r->all_joined) {
+		r->all_joined = true;
 		mc_report_phase(r, "all ranks have joined");
+	}
 	if (s->ended)
 		review(r, rank, false);
 	for (uint32_t i = 0; first && i < r->job->rank_n; i++)
@@ -159,6 +219,7 @@ void mc_judge_event(struct run *r, const struct mc_engine_event *ev)
 	case MC_ENGINE_STARTED:
 		r->rank[ev->rank].started = true;
 		r->rank[ev->rank].pid = ev->pid;
+		r->rank[ev->rank].started_at = mc_now_ns();
 		return;
 	case MC_ENGINE_FAILED:
 		on_failed_start(r, ev);
@@ -174,6 +235,12 @@ void mc_judge_event(struct run *r, const struct mc_engine_event *ev)
 		return;
 	case MC_ENGINE_ABORT:
 		on_abort(r, ev);
+		return;
+	case MC_ENGINE_VANISHED:
+		on_vanished(r, ev);
+		return;
+	case MC_ENGINE_SIGNAL:
+		mc_run_interrupt(r, ev->code);
 		return;
 	case MC_ENGINE_EMPTY:
 		r->empty = true;
@@ -193,9 +260,27 @@ static int fault_exit_code(const struct rank_state *s)
 		return s->fault_code == EAGAIN || s->fault_code == ENOMEM ? 1 : 2;
 	case RANK_ABORT:
 		return (s->fault_code & 0xff) != 0 ? s->fault_code & 0xff : 1;
+	case RANK_LOST:
+		return 128 + SIGKILL;
 	default:
 		return s->fault_code;
 	}
+}
+
+/*
+ * Ranks report to us and not through the engine. What it knows and we do not: that it ended them itself, because one
+ * called PMIx_Abort, or that something was wrong though each rank ended well.
+ */
+bool mc_judge_by_engine(const struct run *r)
+{
+	if (r->engine_code == 0 || (r->stop != STOP_NONE && r->stop != STOP_FAULT))
+		return false;
+	if (r->first_fault == MC_RANK_ALL)
+		return true;
+	const struct rank_state *s = &r->rank[r->first_fault];
+	bool by_it = s->fault == RANK_LOST ||
+		     (s->fault == RANK_SIGNAL && (s->fault_code == SIGTERM || s->fault_code == SIGKILL));
+	return by_it && r->engine_code < 128;
 }
 
 int mc_judge_exit_code(const struct run *r)
@@ -204,6 +289,8 @@ int mc_judge_exit_code(const struct run *r)
 		return 124;
 	if (r->stop == STOP_SIGNAL)
 		return 128 + r->stop_sig;
+	if (mc_judge_by_engine(r))
+		return r->engine_code;
 	if (r->first_fault != MC_RANK_ALL)
 		return fault_exit_code(&r->rank[r->first_fault]);
 	return r->stop == STOP_ENGINE ? 1 : 0;

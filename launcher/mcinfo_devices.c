@@ -32,10 +32,11 @@ struct view {
 static bool find_way(const struct mc_topo *t, const struct mc_topo_policy *policy, enum mc_topo_kind kind,
 		     struct way *w)
 {
+	const char *mine = t->live ? getenv("UCX_NET_DEVICES") : NULL;
 	struct mc_topo_want want = {.kind = kind, .policy = policy};
 	struct mc_topo_choice c;
 
-	if (mc_topo_choose(t, &want, &c) != MC_OK)
+	if (mc_topo_choose_rank(t, &want, &c) != MC_OK)
 		return false;
 	if (!mc_topo_choice_devices(t, &c, w->devices, sizeof(w->devices)))
 		snprintf(w->devices, sizeof(w->devices), "%u NICs", c.use_n);
@@ -43,6 +44,8 @@ static bool find_way(const struct mc_topo *t, const struct mc_topo_policy *polic
 	if (c.use_n > 0 && kind == MC_TOPO_OPENFABRICS)
 		snprintf(w->note, sizeof(w->note), "each rank takes the nearest to its memory: mcinfo topo");
 	mc_topo_choice_free(&c);
+	if (mine != NULL && *mine != '\0' && strcmp(w->backend, "ucx") == 0)
+		snprintf(w->note, sizeof(w->note), "but UCX_NET_DEVICES=%.200s is set, which decides", mine);
 	return true;
 }
 
@@ -340,6 +343,7 @@ int mc_info_devices(int argc, char **argv)
 		return rc;
 	if (src.xml_file == NULL && !mc_info_setting("MC_DEVICE", device, sizeof(device)))
 		return 1;
+	src.loopback = device[0] != '\0'; /* by name it may be used */
 	src.xml_file = mc_info_xml(src.xml_file);
 	if (mc_topo_load(&src, &t, err, sizeof(err)) != MC_OK) {
 		fprintf(stderr, "mcinfo: %s\n", err);

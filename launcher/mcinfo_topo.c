@@ -163,6 +163,7 @@ int mc_info_topo(int argc, char **argv)
 	/* The setting is about this machine; the file of another one has other names. */
 	if (o.nics == NULL && o.xml == NULL && !mc_info_setting("MC_DEVICE", device, sizeof(device)))
 		return 1;
+	src.loopback = device[0] != '\0'; /* by name it may be used */
 	if (mc_topo_load(&src, &t, err, sizeof(err)) != MC_OK) {
 		fprintf(stderr, "mcinfo: %s\n", err);
 		return 1;

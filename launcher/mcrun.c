@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* mcrun.c - the launcher: read what is asked, check all of it, then run it. Bad input ends with one line and code 2. */
+#include "agent.h"
 #include "cli.h"
 #include "jobenv.h"
 #include "place.h"
@@ -38,19 +39,26 @@ static void open_std(void)
 		(void)close(fd);
 }
 
-/* Where mcrun itself lies: programs of this package are found there without PATH. */
-static char *self_dir(void)
+static char *self_path(void)
 {
 	char path[4096];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	char *slash;
 
 	path[n < 0 ? 0 : n] = '\0';
-	slash = strrchr(path, '/');
-	if (slash == NULL)
-		return mc_xstrdup(".");
-	*slash = '\0';
 	return mc_xstrdup(path);
+}
+
+/* Where mcrun itself lies: programs of this package are found there without PATH. */
+static char *self_dir(void)
+{
+	char *path = self_path(), *slash = strrchr(path, '/');
+
+	if (slash == NULL) {
+		free(path);
+		return mc_xstrdup(".");
+	}
+	*slash = '\0';
+	return path;
 }
 
 /* The bytes of our command line as ps shows it. */
@@ -97,10 +105,23 @@ static void print_env(const struct mc_strv *env)
 	}
 }
 
+static void print_carrier(const struct mc_run_cfg *c)
+{
+	struct mc_engine_cfg e = {.job = c->job, .hosts = c->hosts, .self_path = c->self_path};
+
+	(void)printf("mcrun: would start %u ranks on %u hosts with engine %s, %s\n", c->job->rank_n, c->hosts->n,
+		     c->engine->name,
+		     mc_engine_agents(c->job) ? "one agent per host" : "which starts the ranks itself");
+	mc_engine_print(c->engine, &e);
+}
+
 static void dry_run(const struct mc_run_cfg *c)
 {
-	(void)printf("mcrun: would start %u ranks on host %s with engine %s\n", c->job->rank_n, c->host,
-		     c->engine->name);
+	if (c->hosts == NULL)
+		(void)printf("mcrun: would start %u ranks on host %s with engine %s\n", c->job->rank_n, c->host,
+			     c->engine->name);
+	else
+		print_carrier(c);
 	for (size_t i = 0; i < c->job->rdma_limit_n; i++) {
 		char line[160];
 
@@ -114,7 +135,10 @@ static void dry_run(const struct mc_run_cfg *c)
 
 		mc_job_label(c->job, r, label);
 		mc_bind_text(c->bind, r, bind, sizeof(bind));
-		(void)printf("rank %u [%s] bind %s env", r, label, bind);
+		(void)printf("rank %u [%s]", r, label);
+		if (c->hosts != NULL)
+			(void)printf(" host %s", c->hosts->host[c->hosts->of_rank[r]].name);
+		(void)printf(" bind %s env", c->hosts != NULL && c->job->bind != MC_BIND_NONE ? "there" : bind);
 		print_env(&c->role_env[p.role]);
 		(void)printf(" run");
 		print_word(role->path);
@@ -178,34 +202,33 @@ static const char *temp_base(void)
 	return t != NULL && *t != '\0' ? t : "/tmp";
 }
 
+static int open_places(const struct mc_job *job, struct mc_bind *bind, struct mc_strv *env, struct mc_err *err)
+{
+	if (mc_place_check_xml(job, env, err) != 0 || mc_bind_open(bind, job->bind, "/sys", err) != 0)
+		return -1;
+	return mc_place_open(bind, job, env, err);
+}
+
 /* Everything that can be known to be wrong before anything starts. */
-static int prepare(struct mc_run_cfg *c, struct mc_bind *bind, struct mc_strv **env, struct mc_err *err)
+static int prepare(struct mc_run_cfg *c, struct mc_bind *bind, struct mc_hosts *hosts, struct mc_strv **env,
+		   struct mc_err *err)
 {
 	const struct mc_job *job = c->job;
 
-	c->engine = mc_engine_find(job->engine);
+	c->engine = mc_engine_choose(job, hosts, err);
+	if (c->engine == NULL)
+		return -1;
+	c->hosts = hosts->n > 0 ? hosts : NULL;
 	if (check_temp_base(c->tmp_base, err) != 0 || check_output_dir(job, err) != 0 ||
-	    mc_env_build(job, environ, env, err) != 0 || mc_env_check(job, *env, err) != 0 ||
-	    mc_place_check_xml(job, *env, err) != 0 || mc_bind_open(bind, job->bind, "/sys", err) != 0 ||
-	    mc_place_open(bind, job, *env, err) != 0)
+	    mc_env_build(job, c->engine->name, c->hosts != NULL && !mc_engine_agents(job), environ, env, err) != 0 ||
+	    mc_env_check(job, *env, err) != 0 || (c->hosts == NULL && open_places(job, bind, *env, err) != 0))
 		return -1;
 	c->bind = bind;
 	c->role_env = *env;
-	if (job->bind == MC_BIND_CORE && job->rank_n > bind->place_n)
+	if (c->hosts == NULL && job->bind == MC_BIND_CORE && job->rank_n > bind->place_n)
 		(void)fprintf(stderr, "mcrun: %u ranks share %u cores; several are bound to the same one\n",
 			      job->rank_n, bind->place_n);
 	return 0;
-}
-
-/* Our own process, that is the PMIx server in it, must not take itself for a rank of the launcher above. */
-static void drop_launch_traces(void)
-{
-	char **to = environ;
-
-	for (char **p = environ; *p != NULL; p++)
-		if (!mc_env_is_launch_trace(*p))
-			*to++ = *p;
-	*to = NULL;
 }
 
 /* With a cgroup around the ranks, if limits are asked for. */
@@ -214,7 +237,7 @@ static int run_limited(struct mc_run_cfg *c)
 	struct mc_rdmacg_job cgroup;
 	struct mc_err err;
 
-	if (c->job->rdma_limit_n == 0)
+	if (c->job->rdma_limit_n == 0 || c->hosts != NULL) /* elsewhere the agents see to it */
 		return mc_run(c);
 	if (mc_rdmacg_create("", c->job->rdma_limit, c->job->rdma_limit_n, &cgroup, &err) != 0)
 		return fail(&err);
@@ -231,12 +254,15 @@ static int run_job(struct mc_job *job, char *title, size_t title_len, int64_t st
 {
 	char host[256] = "localhost";
 	struct mc_strv *env = NULL;
+	struct mc_hosts hosts = {0};
 	struct mc_bind bind = {0};
+	char *self = self_path();
 	struct mc_err err;
 	struct mc_run_cfg c = {
 		.job = job,
 		.host = host,
 		.tmp_base = temp_base(),
+		.self_path = self,
 		.title = title,
 		.title_len = title_len,
 		.start_ns = start_ns,
@@ -244,18 +270,21 @@ static int run_job(struct mc_job *job, char *title, size_t title_len, int64_t st
 	int code = 0;
 
 	(void)gethostname(host, sizeof(host) - 1);
-	if (prepare(&c, &bind, &env, &err) != 0) {
+	if (prepare(&c, &bind, &hosts, &env, &err) != 0) {
 		code = fail(&err);
 	} else if (job->dry_run) {
 		dry_run(&c);
 	} else {
-		drop_launch_traces();
+		mc_env_drop_traces(
+			environ); /* the PMIx server in us must not take itself for a rank of a launcher above */
 		code = run_limited(&c);
 	}
 	for (size_t i = 0; i < job->role_n && env != NULL; i++)
 		mc_strv_free(&env[i]);
 	free(env);
 	mc_bind_close(&bind);
+	mc_hosts_free(&hosts);
+	free(self);
 	return code;
 }
 
@@ -267,6 +296,8 @@ int main(int argc, char **argv)
 	int code = 0;
 
 	open_std();
+	if (argc == 2 && strcmp(argv[1], "--as-agent") == 0)
+		_exit(mc_agent(argv[0], title_room(argc, argv)));
 	mc_job_init(&job);
 	mc_job_init(&cli);
 	size_t room = title_room(argc, argv);

@@ -24,6 +24,9 @@ struct stream {
 	char *buf; /* the unfinished line */
 	size_t len, room;
 	char tag[MC_JOB_LABEL_MAX + 4];
+	uint32_t rank;
+	unsigned which;      /* 0 stdout, 1 stderr */
+	int file;            /* below DIR, of a rank elsewhere; -1: none */
 	struct stream *next; /* of the open ones */
 };
 
@@ -35,6 +38,11 @@ struct mc_output {
 	struct stream *open;
 	bool paused;
 	bool told_closed[2];
+	bool *seen; /* [2 * rank_n] files that have been opened before: a restarted rank writes on */
+	bool held;  /* by whoever the output is relayed to */
+	mc_output_relay_fn *relay;
+	void *relay_arg;
+	struct stream **fed; /* [2 * rank_n] streams of ranks elsewhere; NULL: none yet */
 };
 
 int mc_output_create(int epoll, const struct mc_job *job, struct mc_output **out, struct mc_err *err)
@@ -65,7 +73,12 @@ static void stream_close(struct stream *s)
 		p = &(*p)->next;
 	*p = s->next;
 	(void)mc_source_arm(s->o->epoll, &s->src, 0);
-	(void)close(s->src.fd);
+	if (s->src.fd >= 0)
+		(void)close(s->src.fd);
+	if (s->file >= 0)
+		(void)close(s->file);
+	if (s->o->fed != NULL)
+		s->o->fed[2 * (size_t)s->rank + s->which] = NULL;
 	free(s->buf);
 	free(s);
 }
@@ -78,6 +91,8 @@ void mc_output_free(struct mc_output *o)
 		stream_close(o->open);
 	mc_sink_close(&o->sink[0]);
 	mc_sink_close(&o->sink[1]);
+	free(o->fed);
+	free(o->seen);
 	free(o);
 }
 
@@ -170,6 +185,8 @@ static void put_lines(struct stream *s, size_t n)
 
 static void stream_end(struct stream *s)
 {
+	if (s->o->relay != NULL)
+		s->o->relay(s->o->relay_arg, s->rank, s->which, NULL, 0);
 	if (s->len > 0)
 		put_line(s, s->buf, s->len);
 	stream_close(s);
@@ -185,7 +202,10 @@ static enum got stream_read(struct stream *s)
 	}
 	ssize_t n = read(s->src.fd, s->buf + s->len, s->room - s->len);
 	if (n > 0) {
-		put_lines(s, (size_t)n);
+		if (s->o->relay != NULL)
+			s->o->relay(s->o->relay_arg, s->rank, s->which, s->buf, (size_t)n);
+		else
+			put_lines(s, (size_t)n);
 		return GOT_SOME;
 	}
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -202,6 +222,16 @@ static void on_readable(struct mc_source *src, uint32_t events)
 	(void)stream_read(s);
 }
 
+static int open_file(struct mc_output *o, uint32_t rank, unsigned which, const char *path)
+{
+	if (o->seen == NULL)
+		o->seen = mc_xalloc(o->job->rank_n, 2 * sizeof(*o->seen));
+	bool *seen = &o->seen[2 * (size_t)rank + which];
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (*seen ? 0 : O_TRUNC), 0666);
+	*seen = true;
+	return fd;
+}
+
 /* Below DIR the rank writes its file itself: nothing is lost or delayed, whatever becomes of mcrun. */
 static int open_files(struct mc_output *o, uint32_t rank, int fd_out[2], struct mc_err *err)
 {
@@ -212,7 +242,7 @@ static int open_files(struct mc_output *o, uint32_t rank, int fd_out[2], struct 
 	for (int i = 0; i < 2; i++) {
 		char *path = mc_xformat("%s/%s.%s", o->job->output_dir, label, ext[i]);
 
-		fd_out[i] = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+		fd_out[i] = open_file(o, rank, (unsigned)i, path);
 		if (fd_out[i] < 0) {
 			(void)mc_err_set(err, "cannot write %s: %s", path, strerror(errno));
 			free(path);
@@ -225,25 +255,36 @@ static int open_files(struct mc_output *o, uint32_t rank, int fd_out[2], struct 
 	return 0;
 }
 
-static int open_stream(struct mc_output *o, uint32_t rank, struct mc_sink *to, int *fd_out, struct mc_err *err)
+static struct stream *stream_new(struct mc_output *o, uint32_t rank, unsigned which)
 {
-	char label[MC_JOB_LABEL_MAX];
-	int fd[2];
-
-	if (pipe2(fd, O_CLOEXEC) != 0)
-		return mc_err_set(err, "cannot make a pipe for rank %u: %s%s", rank, strerror(errno),
-				  errno == EMFILE ? " (raise ulimit -Hn) [open-files, see mcinfo doctor]" : "");
-	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
 	struct stream *s = mc_xalloc(1, sizeof(*s));
-	s->src = (struct mc_source){.fd = fd[0], .ready = on_readable};
+	char label[MC_JOB_LABEL_MAX];
+
+	s->src = (struct mc_source){.fd = -1, .ready = on_readable};
 	s->o = o;
-	s->to = to;
+	s->to = which == 0 ? o->out : o->err;
+	s->rank = rank;
+	s->which = which;
+	s->file = -1;
 	if (o->job->output == MC_OUTPUT_TAG) {
 		mc_job_label(o->job, rank, label);
 		(void)snprintf(s->tag, sizeof(s->tag), "[%s] ", label);
 	}
 	s->next = o->open;
 	o->open = s;
+	return s;
+}
+
+static int open_stream(struct mc_output *o, uint32_t rank, unsigned which, int *fd_out, struct mc_err *err)
+{
+	int fd[2];
+
+	if (pipe2(fd, O_CLOEXEC) != 0)
+		return mc_err_set(err, "cannot make a pipe for rank %u: %s%s", rank, strerror(errno),
+				  mc_err_hint(errno));
+	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
+	struct stream *s = stream_new(o, rank, which);
+	s->src.fd = fd[0];
 	if (!o->paused)
 		(void)mc_source_arm(o->epoll, &s->src, EPOLLIN);
 	*fd_out = fd[1];
@@ -254,9 +295,9 @@ int mc_output_open(struct mc_output *o, uint32_t rank, int fd_out[2], struct mc_
 {
 	if (o->job->output == MC_OUTPUT_DIR)
 		return open_files(o, rank, fd_out, err);
-	if (open_stream(o, rank, o->out, &fd_out[0], err) != 0)
+	if (open_stream(o, rank, 0, &fd_out[0], err) != 0)
 		return -1;
-	if (open_stream(o, rank, o->err, &fd_out[1], err) != 0) {
+	if (open_stream(o, rank, 1, &fd_out[1], err) != 0) {
 		(void)close(fd_out[0]);
 		return -1;
 	}
@@ -276,6 +317,10 @@ void mc_output_say(struct mc_output *o, const char *fmt, ...)
 			*c = '?';
 	size_t len = strlen(line);
 	line[len++] = '\n';
+	if (o->relay != NULL) {
+		o->relay(o->relay_arg, UINT32_MAX, 1, line + 7, len - 8);
+		return;
+	}
 	undraw(o->err);
 	mc_sink_put(o->err, line, len);
 }
@@ -303,7 +348,84 @@ void mc_output_flush(struct mc_output *o)
 			mc_sink_flush(o->err);
 		}
 	}
-	set_paused(o, mc_sink_len(o->out) > MC_SINK_FULL || mc_sink_len(o->err) > MC_SINK_FULL);
+	set_paused(o, o->held || mc_output_full(o));
+}
+
+bool mc_output_full(const struct mc_output *o)
+{
+	return mc_sink_len(o->out) > MC_SINK_FULL || mc_sink_len(o->err) > MC_SINK_FULL;
+}
+
+void mc_output_relay(struct mc_output *o, mc_output_relay_fn *fn, void *arg)
+{
+	o->relay = fn;
+	o->relay_arg = arg;
+}
+
+void mc_output_hold(struct mc_output *o, bool hold)
+{
+	o->held = hold;
+	set_paused(o, o->held || mc_output_full(o));
+}
+
+static struct stream *fed_stream(struct mc_output *o, uint32_t rank, unsigned which)
+{
+	static const char *const ext[2] = {"out", "err"};
+
+	if (o->fed == NULL)
+		o->fed = mc_xalloc(o->job->rank_n, 2 * sizeof(struct stream *));
+	struct stream **at = &o->fed[2 * (size_t)rank + which];
+	if (*at != NULL)
+		return *at;
+	struct stream *s = *at = stream_new(o, rank, which);
+	if (o->job->output == MC_OUTPUT_DIR) {
+		char label[MC_JOB_LABEL_MAX];
+
+		mc_job_label(o->job, rank, label);
+		char *path = mc_xformat("%s/%s.%s", o->job->output_dir, label, ext[which]);
+		s->file = open_file(o, rank, which, path);
+		if (s->file < 0)
+			mc_output_say(o, "cannot write %s: %s; what the rank prints there is dropped", path,
+				      strerror(errno));
+		free(path);
+	}
+	return s;
+}
+
+void mc_output_feed(struct mc_output *o, uint32_t rank, unsigned stream, const char *data, size_t len)
+{
+	if (rank >= o->job->rank_n || stream > 1)
+		return;
+	struct stream *s = fed_stream(o, rank, stream);
+	if (o->job->output == MC_OUTPUT_DIR) {
+		while (len > 0 && s->file >= 0) {
+			ssize_t n = write(s->file, data, len);
+
+			if (n < 0 && errno != EINTR)
+				return; /* a full disk: what cannot be written is dropped, the job goes on */
+			data += n > 0 ? n : 0;
+			len -= n > 0 ? (size_t)n : 0;
+		}
+		return;
+	}
+	while (len > 0) {
+		size_t n = len < READ_BYTES / 2 ? len : READ_BYTES / 2;
+
+		if (s->room - s->len < n) {
+			s->room = s->room == 0 ? READ_BYTES : s->room * 2;
+			s->buf = mc_xgrow(s->buf, s->room, 1);
+		}
+		memcpy(s->buf + s->len, data, n);
+		put_lines(s, n);
+		data += n;
+		len -= n;
+	}
+}
+
+void mc_output_feed_end(struct mc_output *o, uint32_t rank, unsigned stream)
+{
+	if (rank < o->job->rank_n && stream <= 1 && o->fed != NULL && o->fed[2 * (size_t)rank + stream] != NULL)
+		stream_end(o->fed[2 * (size_t)rank + stream]);
 }
 
 bool mc_output_all_closed(const struct mc_output *o)
@@ -319,7 +441,7 @@ bool mc_output_all_written(const struct mc_output *o)
 void mc_output_close_all(struct mc_output *o)
 {
 	while (o->open != NULL) {
-		enum got got = GOT_SOME;
+		enum got got = o->open->src.fd < 0 ? GOT_NONE : GOT_SOME;
 
 		/* bounded: whoever still holds the pipe may be writing without end */
 		for (int i = 0; i < 1024 && got == GOT_SOME; i++)

@@ -25,7 +25,7 @@ static void add_env(struct mc_strv *out, const struct mc_strv *env)
 
 static void add_policies(const struct mc_job *job, struct mc_strv *out)
 {
-	static const char *const bind[] = {"none", "core", "numa"}, *const fail[] = {"abort", "continue"};
+	static const char *const bind[] = {"none", "core", "numa"}, *const fail[] = {"abort", "continue", "restart"};
 
 	if (job->given & MC_GIVEN_TIMEOUT)
 		add_pair(out, "--timeout", mc_xformat("%g", (double)job->timeout_ns / 1e9));

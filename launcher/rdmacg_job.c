@@ -140,7 +140,8 @@ static int no_controller(const struct mc_rdmacg *g, const char *prefix, struct m
 	char list[1024], parent[600];
 
 	if (g->error != 0)
-		return mc_err_set(err, "--rdma-limit: cannot read /proc/self/cgroup or mountinfo: %s [rdma-cgroup]",
+		return mc_err_set(err, "--rdma-limit: cannot read /proc/self/cgroup or mountinfo: %s "
+				  "[rdma-cgroup, see mcinfo doctor]",
 				  strerror(g->error));
 	if (g->own[0] == '\0')
 		return mc_err_set(

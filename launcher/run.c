@@ -30,11 +30,41 @@ static void kill_now(struct run *r)
 		r->ops->signal(r->engine, MC_RANK_ALL, SIGKILL);
 }
 
+/* Who is waiting to be started again stays dead. */
+static void cancel_restarts(struct run *r)
+{
+	for (uint32_t i = 0; i < r->job->rank_n && r->restart_n > 0; i++) {
+		if (r->rank[i].restart_at == 0)
+			continue;
+		r->rank[i].restart_at = 0;
+		r->rank[i].ended_by_us = true;
+		r->restart_n--;
+		r->live--;
+	}
+}
+
+static void restart_due(struct run *r, int64_t now)
+{
+	for (uint32_t i = 0; i < r->job->rank_n && r->restart_n > 0; i++) {
+		struct rank_state *s = &r->rank[i];
+
+		if (s->restart_at == 0 || s->restart_at > now)
+			continue;
+		s->restart_at = 0;
+		r->restart_n--;
+		r->joined_n -= s->joined;
+		s->started = s->ended = s->joined = s->left = s->aborted = false;
+		s->status = 0;
+		r->ops->restart(r->engine, i, s->deaths);
+	}
+}
+
 void mc_run_stop(struct run *r, enum stop_cause cause, int sig)
 {
 	if (r->stop != STOP_NONE)
 		return;
 	r->stop = cause;
+	cancel_restarts(r);
 	r->stopped_n = r->live;
 	r->first_lives = r->first_fault != MC_RANK_ALL && !r->rank[r->first_fault].ended;
 	if (cause == STOP_ENGINE)
@@ -57,7 +87,7 @@ static void suspend(struct run *r)
 }
 
 /* The first asks the ranks to end, the second kills them; when none is left only unwritten output can be meant. */
-static void interrupt(struct run *r, int sig)
+void mc_run_interrupt(struct run *r, int sig)
 {
 	if (r->live == 0)
 		r->drop_output = true;
@@ -79,7 +109,7 @@ static void on_signal(struct mc_source *src, uint32_t events)
 		int sig = (int)si.ssi_signo;
 
 		if (sig == SIGINT || sig == SIGTERM || sig == SIGHUP || sig == SIGQUIT)
-			interrupt(r, sig);
+			mc_run_interrupt(r, sig);
 		else if (sig == SIGTSTP)
 			suspend(r);
 		else if (sig == SIGCONT)
@@ -150,6 +180,8 @@ static void check_deadlines(struct run *r)
 	}
 	if (r->kill_at != 0 && now >= r->kill_at)
 		kill_now(r);
+	if (r->restart_n > 0)
+		restart_due(r, now);
 	if (r->live == 0)
 		sweep_up(r, now);
 }
@@ -173,6 +205,9 @@ static int wait_ms(const struct run *r)
 	for (int i = 0; i < 3; i++)
 		if (list[i] != 0 && (at == 0 || list[i] < at))
 			at = list[i];
+	for (uint32_t i = 0; i < r->job->rank_n && r->restart_n > 0; i++)
+		if (r->rank[i].restart_at != 0 && (at == 0 || r->rank[i].restart_at < at))
+			at = r->rank[i].restart_at;
 	if (at == 0)
 		return -1;
 	int64_t ms = (at - mc_now_ns() + 999999) / 1000000;
@@ -224,7 +259,7 @@ static int open_run(struct run *r, struct mc_err *err)
 {
 	r->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (r->epoll < 0 || open_signals(r) != 0 || mc_stdin_open(&r->in, r->epoll) != 0)
-		return mc_err_set(err, "cannot set up signals and events: %s", strerror(errno));
+		return mc_err_set(err, "cannot set up signals and events: %s%s", strerror(errno), mc_err_hint(errno));
 	return mc_output_create(r->epoll, r->job, &r->output, err);
 }
 
@@ -240,6 +275,9 @@ static int start(struct run *r, struct mc_err *err)
 		.tmp_base = c->tmp_base,
 		.cgroup = c->cgroup,
 		.stdin_fd = r->in.rank_fd,
+		.hosts = c->hosts,
+		.only = MC_RANK_ALL,
+		.self_path = c->self_path,
 		.title = c->title,
 		.title_len = c->title_len,
 		.start_ns = c->start_ns,
@@ -260,6 +298,7 @@ int mc_run(const struct mc_run_cfg *cfg)
 	struct run r = {
 		.cfg = *cfg,
 		.job = cfg->job,
+		.oom_kills = mc_report_oom_kills(),
 		.ops = cfg->engine,
 		.live = cfg->job->rank_n,
 		.first_fault = MC_RANK_ALL,
@@ -275,7 +314,7 @@ int mc_run(const struct mc_run_cfg *cfg)
 			(void)fprintf(stderr, "mcrun: %s\n", err.text);
 	} else {
 		loop(&r);
-		r.ops->stop(r.engine);
+		r.engine_code = r.ops->stop(r.engine, &r.engine_name);
 		write_rest(&r);
 		mc_report_end(&r);
 		code = mc_judge_exit_code(&r);

@@ -10,7 +10,8 @@ struct mc_run_cfg {
 	const struct mc_bind *bind;
 	const struct mc_strv *role_env;
 	const struct mc_engine_ops *engine;
-	const char *host, *tmp_base;
+	const struct mc_hosts *hosts; /* NULL: all here */
+	const char *host, *tmp_base, *self_path;
 	const struct mc_rdmacg_job *cgroup;
 	char *title;
 	size_t title_len;

@@ -16,6 +16,7 @@ enum rank_fault {
 	RANK_NO_JOIN,  /* exit code 0 without PMIx_Init, which others called and which waits for all */
 	RANK_ABORT,    /* called PMIx_Abort */
 	RANK_NO_START, /* could not be started: code is an errno */
+	RANK_LOST,     /* its host or agent is gone: text */
 };
 
 struct rank_state {
@@ -25,7 +26,10 @@ struct rank_state {
 	int status; /* wait status */
 	enum rank_fault fault;
 	int fault_code;
-	char text[200]; /* PMIx_Abort's message */
+	char text[200];                 /* PMIx_Abort's message; how it was lost */
+	uint32_t deaths;                /* after which it was started again */
+	uint32_t quick;                 /* the last so many of them soon after the start */
+	int64_t started_at, restart_at; /* restart_at 0: none is due */
 };
 
 /* Why the whole job was brought to its end before its ranks were through. */
@@ -41,8 +45,9 @@ struct run {
 	struct mc_source sig, engine_src;
 	int epoll;
 	struct rank_state *rank; /* [job->rank_n] */
-	uint32_t live, joined_n;
-	bool any_joined;
+	uint32_t live, joined_n; /* live: also who is about to be started again */
+	uint32_t restart_n;      /* ranks with restart_at */
+	bool any_joined, all_joined;
 	enum stop_cause stop;
 	int stop_sig;         /* STOP_SIGNAL: which */
 	int sent_sig;         /* what the ranks were asked to end with */
@@ -53,24 +58,34 @@ struct run {
 	uint32_t fault_n;
 	int64_t timeout_at, kill_at, give_up_at; /* 0: not set */
 	bool killed, settle_sent, clear_sent, empty, lost, drop_output;
+	uint64_t oom_kills; /* of the host, when the job began */
 	char engine_text[200];
+	char place[300]; /* where the job is, in words */
+	int engine_code; /* of an engine that ended with another code than 0 */
+	const char *engine_name;
 };
 
 /*
  * A rank that is killed may take longer to be gone than others take to fail because of it. So who dies by a signal this
  * soon after a mere exit code counts as the one that began.
  */
-#define MC_CULPRIT_NS (MC_NS_PER_S / 4)
-#define MC_GIVE_UP_NS (10 * MC_NS_PER_S) /* from SIGKILL to the admission that something cannot be killed */
+#define MC_CULPRIT_NS     (MC_NS_PER_S / 4)
+#define MC_RESTART_NS     (MC_NS_PER_S / 10) /* to the next start; doubled for every quick death in a row, */
+#define MC_RESTART_DOUBLE 6                  /* ... so many times at most */
+#define MC_GIVE_UP_NS     (10 * MC_NS_PER_S) /* from SIGKILL to the admission that something cannot be killed */
 
 /* run.c */
 void mc_run_stop(struct run *r, enum stop_cause cause, int sig); /* begin to end the job */
+void mc_run_interrupt(struct run *r, int sig);                   /* as if mcrun had got that signal */
 /* judge.c */
 void mc_judge_event(struct run *r, const struct mc_engine_event *ev);
+bool mc_judge_by_engine(const struct run *r); /* is the engine's exit code the one that counts? */
 int mc_judge_exit_code(const struct run *r);
 /* report.c */
 void mc_report_fault(struct run *r, uint32_t rank); /* at once, when the others go on */
+void mc_report_restart(struct run *r, uint32_t rank);
 void mc_report_end(struct run *r);
 void mc_report_phase(struct run *r, const char *what);
+uint64_t mc_report_oom_kills(void);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "server.h"
 #include "server_job.h"
+#include "server_net.h"
 #include "server_pub.h"
 
 #include <pmix.h>
@@ -24,6 +25,8 @@ struct mc_server {
 	struct mc_server_event *queue;
 	size_t queue_n, queue_at, queue_room;
 	struct mc_pub *pub;
+	struct mc_net *net; /* NULL: all ranks are here */
+	bool keep_deaths;   /* tell ranks that join later of deaths before */
 };
 
 /* libpmix gives its callbacks no argument of ours: the one server of this process has to be found somewhere. */
@@ -95,16 +98,17 @@ static void free_copy(void *copy)
 	free(copy);
 }
 
-/* All participants are on this host, so the library has everybody's data already; it asks only after a participant
- * died. */
+/* Where all participants are here the library has everybody's data already; it asks only after a participant died. */
 static pmix_status_t on_fence(const pmix_proc_t procs[], size_t procs_n, const pmix_info_t info[], size_t info_n,
 			      char *data, size_t len, pmix_modex_cbfunc_t done, void *done_arg)
 {
+	struct mc_net *net = the_server->net;
 	char *copy = NULL;
 
-	(void)procs, (void)procs_n, (void)info, (void)info_n;
 	if (done == NULL)
 		return PMIX_ERR_BAD_PARAM;
+	if (net != NULL && mc_net_fence(net, procs, procs_n, info, info_n, data, len, done, done_arg))
+		return PMIX_SUCCESS;
 	if (len > 0) {
 		copy = mc_xalloc(len, 1);
 		memcpy(copy, data, len);
@@ -113,10 +117,17 @@ static pmix_status_t on_fence(const pmix_proc_t procs[], size_t procs_n, const p
 	return PMIX_SUCCESS;
 }
 
+static pmix_status_t on_modex(const pmix_proc_t *proc, const pmix_info_t info[], size_t info_n,
+			      pmix_modex_cbfunc_t done, void *done_arg)
+{
+	return mc_net_modex(the_server->net, proc, info, info_n, done, done_arg);
+}
+
 static pmix_status_t on_publish(const pmix_proc_t *proc, const pmix_info_t info[], size_t info_n, pmix_op_cbfunc_t done,
 				void *done_arg)
 {
-	(void)done, (void)done_arg;
+	if (the_server->net != NULL)
+		return mc_net_publish(the_server->net, proc, info, info_n, done, done_arg);
 	pmix_status_t rc = mc_pub_publish(the_server->pub, proc, info, info_n);
 	return rc == PMIX_SUCCESS ? PMIX_OPERATION_SUCCEEDED : rc;
 }
@@ -128,6 +139,8 @@ static pmix_status_t on_lookup(const pmix_proc_t *proc, char **keys, const pmix_
 	pmix_pdata_t *data = NULL;
 
 	(void)proc, (void)info, (void)info_n;
+	if (the_server->net != NULL)
+		return mc_net_lookup(the_server->net, keys, done, done_arg);
 	while (keys != NULL && keys[want] != NULL)
 		want++;
 	pmix_status_t rc = mc_pub_lookup(the_server->pub, keys, &data, &n);
@@ -141,7 +154,9 @@ static pmix_status_t on_lookup(const pmix_proc_t *proc, char **keys, const pmix_
 static pmix_status_t on_unpublish(const pmix_proc_t *proc, char **keys, const pmix_info_t info[], size_t info_n,
 				  pmix_op_cbfunc_t done, void *done_arg)
 {
-	(void)info, (void)info_n, (void)done, (void)done_arg;
+	(void)info, (void)info_n;
+	if (the_server->net != NULL)
+		return mc_net_unpublish(the_server->net, proc, keys, done, done_arg);
 	pmix_status_t rc = mc_pub_unpublish(the_server->pub, proc, keys);
 	return rc == PMIX_SUCCESS ? PMIX_OPERATION_SUCCEEDED : rc;
 }
@@ -169,7 +184,7 @@ static bool munge_answers(void)
 }
 
 /* libpmix reads its settings from the environment; the ranks' environment was made before and has none of these. */
-static void set_own_environment(const char *tmpdir)
+static void set_own_environment(const char *tmpdir, bool restart)
 {
 	/*
 	 * The server needs no topology of the machine. Finding it, and loading hwloc's plug-ins with the graphics
@@ -177,6 +192,9 @@ static void set_own_environment(const char *tmpdir)
 	 */
 	(void)setenv("HWLOC_COMPONENTS", "no_os,stop", 1);
 	(void)setenv("HWLOC_PLUGINS_PATH", tmpdir, 1);
+	/* files that clients map are not made anew for a second process of a rank; what the server keeps itself is */
+	if (restart)
+		(void)setenv("PMIX_MCA_gds", "hash", 0);
 	if (munge_answers())
 		(void)setenv("PMIX_MCA_psec", "munge", 0);
 }
@@ -211,11 +229,16 @@ int mc_server_start(const struct mc_server_cfg *cfg, struct mc_server **server_o
 	s->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->event_fd < 0) {
 		free(s);
-		return mc_err_set(err, "cannot make an event descriptor: %s", strerror(errno));
+		return mc_err_set(err, "cannot make an event descriptor: %s%s", strerror(errno), mc_err_hint(errno));
 	}
 	s->pub = mc_pub_create();
+	s->keep_deaths = cfg->job->fail != MC_FAIL_RESTART;
+	if (cfg->hosts != NULL)
+		s->net = mc_net_create(cfg->job_name, cfg->hosts, cfg->self, post);
+	module.direct_modex =
+		s->net != NULL ? on_modex : NULL; /* where everybody is here the library knows all there is */
 	the_server = s;
-	set_own_environment(cfg->tmpdir);
+	set_own_environment(cfg->tmpdir, cfg->job->fail == MC_FAIL_RESTART);
 	pmix_status_t rc = init_library(cfg);
 	if (rc != PMIX_SUCCESS)
 		return mc_err_set(err, "the PMIx server does not start: %s (%d); is libpmix complete and %s writable?",
@@ -249,13 +272,14 @@ bool mc_server_next(struct mc_server *s, struct mc_server_event *ev)
 	return some;
 }
 
-int mc_server_rank_env(struct mc_server *s, uint32_t rank, struct mc_strv *env, struct mc_err *err)
+int mc_server_rank_env(struct mc_server *s, uint32_t rank, bool again, struct mc_strv *env, struct mc_err *err)
 {
 	char **add = NULL;
 	pmix_proc_t proc;
 
 	PMIX_LOAD_PROCID(&proc, s->job_name, rank);
-	pmix_status_t rc = mc_server_client_register(&proc);
+	/* once per rank: the library takes a second process for the same rank as it took the first */
+	pmix_status_t rc = again ? PMIX_SUCCESS : mc_server_client_register(&proc);
 	if (rc == PMIX_SUCCESS)
 		rc = PMIx_server_setup_fork(&proc, &add);
 	if (rc != PMIX_SUCCESS)
@@ -268,29 +292,31 @@ int mc_server_rank_env(struct mc_server *s, uint32_t rank, struct mc_strv *env, 
 	return 0;
 }
 
-
 static void free_infos(pmix_status_t status, void *arg)
 {
 	pmix_info_t *info = arg;
 
 	(void)status;
-	PMIX_INFO_FREE(info, 3);
+	PMIX_INFO_FREE(info, 4);
 }
 
 /* Survivors that registered a handler for this very code are told; those with a default handler alone are not
  * disturbed. */
-static void tell_dead(const pmix_proc_t *dead, int code)
+static void tell_dead(const pmix_proc_t *dead, int code, bool keep)
 {
 	pmix_info_t *info;
+	bool forget = !keep;
 
-	PMIX_INFO_CREATE(info, 3);
+	PMIX_INFO_CREATE(info, 4);
 	if (info == NULL)
 		return;
 	PMIX_INFO_LOAD(&info[0], PMIX_EVENT_AFFECTED_PROC, dead, PMIX_PROC);
 	PMIX_INFO_LOAD(&info[1], PMIX_EXIT_CODE, &code, PMIX_INT);
 	PMIX_INFO_LOAD(&info[2], PMIX_EVENT_NON_DEFAULT, NULL, PMIX_BOOL);
+	/* where ranks are started again, one that joins later must not take the successor of a dead one for dead */
+	PMIX_INFO_LOAD(&info[3], PMIX_EVENT_DO_NOT_CACHE, &forget, PMIX_BOOL);
 	pmix_status_t rc =
-		PMIx_Notify_event(PMIX_ERR_PROC_ABORTED, dead, PMIX_RANGE_NAMESPACE, info, 3, free_infos, info);
+		PMIx_Notify_event(PMIX_ERR_PROC_ABORTED, dead, PMIX_RANGE_NAMESPACE, info, 4, free_infos, info);
 	if (rc != PMIX_SUCCESS)
 		free_infos(rc, info);
 }
@@ -305,5 +331,36 @@ void mc_server_rank_gone(struct mc_server *s, uint32_t rank, int code, bool dead
 
 	PMIX_LOAD_PROCID(&proc, s->job_name, rank);
 	if (dead)
-		tell_dead(&proc, code);
+		tell_dead(&proc, code, s->keep_deaths);
+}
+
+void mc_server_fenced(struct mc_server *s, uint64_t id, int status, const uint8_t *data, size_t n)
+{
+	mc_net_modex_done(s->net, id, status, data, n, true);
+}
+
+void mc_server_modexed(struct mc_server *s, uint64_t id, int status, const uint8_t *data, size_t n)
+{
+	mc_net_modex_done(s->net, id, status, data, n, false);
+}
+
+void mc_server_published(struct mc_server *s, uint64_t id, int status)
+{
+	mc_net_op_done(s->net, id, status);
+}
+
+void mc_server_found(struct mc_server *s, uint64_t id, int status, const uint8_t *data, size_t n)
+{
+	mc_net_found(s->net, id, status, data, n);
+}
+
+void mc_server_modex_ask(struct mc_server *s, uint64_t id, uint32_t rank)
+{
+	mc_net_modex_ask(s->net, id, rank);
+}
+
+void mc_server_expire(struct mc_server *s, int64_t now_ns)
+{
+	if (s->net != NULL)
+		mc_net_expire(s->net, now_ns);
 }

@@ -58,15 +58,28 @@ static void infos_free(struct infos *l)
 	*l = (struct infos){0};
 }
 
-/* One host: every rank is local, so all kinds of ranks of it are the same number but for the role's own. */
-static void add_ranks(struct infos *l, const struct mc_job *job, const char *host)
+/* Which host a rank is on; without a list of hosts all are on number 0. */
+static uint32_t host_of(const struct mc_server_cfg *cfg, uint32_t rank)
 {
-	uint32_t rank = 0, node = 0;
+	return cfg->hosts == NULL ? 0 : cfg->hosts->of_rank[rank];
+}
+
+static const char *host_name(const struct mc_server_cfg *cfg, uint32_t host)
+{
+	return cfg->hosts == NULL ? cfg->host : cfg->hosts->host[host].name;
+}
+
+static void add_ranks(struct infos *l, const struct mc_server_cfg *cfg)
+{
+	const struct mc_job *job = cfg->job;
+	uint32_t rank = 0, host_n = cfg->hosts == NULL ? 1 : cfg->hosts->n;
+	uint16_t *next = mc_xalloc(host_n, sizeof(*next)); /* number of the next rank on its host */
 
 	for (uint32_t app = 0; app < job->role_n; app++) {
 		for (uint32_t i = 0; i < job->role[app].n; i++, rank++) {
 			struct infos p = {0};
-			uint16_t local = (uint16_t)rank;
+			uint32_t node = host_of(cfg, rank);
+			uint16_t local = next[node]++;
 
 			add(&p, PMIX_RANK, &rank, PMIX_PROC_RANK);
 			add_u32(&p, PMIX_APPNUM, app);
@@ -75,10 +88,11 @@ static void add_ranks(struct infos *l, const struct mc_job *job, const char *hos
 			add(&p, PMIX_LOCAL_RANK, &local, PMIX_UINT16);
 			add(&p, PMIX_NODE_RANK, &local, PMIX_UINT16);
 			add_u32(&p, PMIX_NODEID, node);
-			add(&p, PMIX_HOSTNAME, host, PMIX_STRING);
+			add(&p, PMIX_HOSTNAME, host_name(cfg, node), PMIX_STRING);
 			add_array(l, PMIX_PROC_DATA, &p);
 		}
 	}
+	free(next);
 }
 
 static void add_apps(struct infos *l, const struct mc_job *job)
@@ -96,43 +110,70 @@ static void add_apps(struct infos *l, const struct mc_job *job)
 	}
 }
 
-static char *all_ranks(uint32_t n)
+/* "0,1,5": the ranks of a host. */
+static char *ranks_of(const struct mc_server_cfg *cfg, uint32_t host, uint32_t *n_out)
 {
-	size_t room = (size_t)n * 11 + 1, at = 0;
+	size_t room = (size_t)cfg->job->rank_n * 11 + 1, at = 0;
 	char *list = mc_xalloc(room, 1);
+	uint32_t n = 0;
 
-	for (uint32_t r = 0; r < n; r++)
-		at += (size_t)snprintf(list + at, room - at, "%s%u", r == 0 ? "" : ",", r);
+	for (uint32_t r = 0; r < cfg->job->rank_n; r++)
+		if (host_of(cfg, r) == host)
+			at += (size_t)snprintf(list + at, room - at, "%s%u", n++ == 0 ? "" : ",", r);
+	*n_out = n;
 	return list;
+}
+
+/* All hosts, and the ranks of each, as libpmix wants them written. */
+static void write_maps(const struct mc_server_cfg *cfg, char **nodes, char **ranks)
+{
+	uint32_t n;
+
+	*nodes = mc_xstrdup(host_name(cfg, 0));
+	*ranks = ranks_of(cfg, 0, &n);
+	for (uint32_t h = 1; cfg->hosts != NULL && h < cfg->hosts->n; h++) {
+		char *list = ranks_of(cfg, h, &n);
+		char *more_nodes = mc_xformat("%s,%s", *nodes, host_name(cfg, h));
+		char *more_ranks = mc_xformat("%s;%s", *ranks, list);
+
+		free(list);
+		free(*nodes);
+		free(*ranks);
+		*nodes = more_nodes;
+		*ranks = more_ranks;
+	}
 }
 
 static pmix_status_t add_job(struct infos *l, const struct mc_server_cfg *cfg, const char *job_name)
 {
-	uint32_t n = cfg->job->rank_n;
-	char *nodes = NULL, *procs = NULL, *list = all_ranks(n);
-	pmix_status_t rc = PMIx_generate_regex(cfg->host, &nodes);
+	uint32_t n = cfg->job->rank_n, here;
+	char *nodes = NULL, *procs = NULL, *host_list, *rank_list, *list = ranks_of(cfg, cfg->self, &here);
 
+	write_maps(cfg, &host_list, &rank_list);
+	pmix_status_t rc = PMIx_generate_regex(host_list, &nodes);
 	if (rc == PMIX_SUCCESS)
-		rc = PMIx_generate_ppn(list, &procs);
+		rc = PMIx_generate_ppn(rank_list, &procs);
 	if (rc == PMIX_SUCCESS) {
 		add(l, PMIX_JOBID, job_name, PMIX_STRING);
 		add_u32(l, PMIX_JOB_SIZE, n);
 		add_u32(l, PMIX_UNIV_SIZE, n);
 		add_u32(l, PMIX_MAX_PROCS, n);
 		add_u32(l, PMIX_JOB_NUM_APPS, (uint32_t)cfg->job->role_n);
-		add_u32(l, PMIX_NUM_NODES, 1);
-		add_u32(l, PMIX_LOCAL_SIZE, n);
-		add_u32(l, PMIX_NODE_SIZE, n);
+		add_u32(l, PMIX_NUM_NODES, cfg->hosts == NULL ? 1 : cfg->hosts->n);
+		add_u32(l, PMIX_LOCAL_SIZE, here);
+		add_u32(l, PMIX_NODE_SIZE, here);
 		add(l, PMIX_LOCAL_PEERS, list, PMIX_STRING);
 		add(l, PMIX_NODE_MAP, nodes, PMIX_REGEX);
 		add(l, PMIX_PROC_MAP, procs, PMIX_REGEX);
 		add(l, PMIX_TMPDIR, cfg->tmpdir, PMIX_STRING);
 		add(l, PMIX_NSDIR, cfg->tmpdir, PMIX_STRING);
 		add_apps(l, cfg->job);
-		add_ranks(l, cfg->job, cfg->host);
+		add_ranks(l, cfg);
 	}
 	free(nodes);
 	free(procs);
+	free(host_list);
+	free(rank_list);
 	free(list);
 	return rc;
 }
@@ -174,10 +215,13 @@ pmix_status_t mc_server_job_register(const struct mc_server_cfg *cfg, const char
 	struct done d = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, PMIX_SUCCESS};
 	struct infos l = {0};
 	pmix_status_t rc = add_job(&l, cfg, job_name);
+	uint32_t here = 0;
+
+	for (uint32_t r = 0; r < cfg->job->rank_n; r++)
+		here += host_of(cfg, r) == cfg->self;
 
 	if (rc == PMIX_SUCCESS)
-		rc = wait_done(&d,
-			       PMIx_server_register_nspace(job_name, (int)cfg->job->rank_n, l.v, l.n, set_done, &d));
+		rc = wait_done(&d, PMIx_server_register_nspace(job_name, (int)here, l.v, l.n, set_done, &d));
 	infos_free(&l);
 	return rc;
 }

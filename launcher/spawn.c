@@ -14,7 +14,7 @@ static int child_setup(const struct mc_spawn *s, pid_t parent)
 	int fd[3];
 
 	(void)setpgid(0, 0);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+	if (prctl(PR_SET_PDEATHSIG, s->death_sig == 0 ? SIGKILL : s->death_sig) != 0 || getppid() != parent)
 		return errno == 0 ? ECHILD : errno;
 	if (s->bind != NULL && sched_setaffinity(0, sizeof(*s->bind), (const cpu_set_t *)(const void *)s->bind) != 0)
 		return errno;

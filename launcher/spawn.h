@@ -12,6 +12,7 @@ struct mc_spawn {
 	char *const *argv, *const *env;
 	int fd[3];                    /* become 0, 1, 2 */
 	const char *cgroup;           /* file cgroup.procs of the cgroup it goes into; NULL: stays in ours */
+	int death_sig;                /* sent to it when we vanish; 0: SIGKILL */
 	const struct mc_cpuset *bind; /* NULL: as inherited */
 	volatile int error;           /* errno, when mc_spawn() returns -1 */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "text.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,21 @@ static void *no_memory(void)
 
 	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
 	_exit(1);
+}
+
+const char *mc_err_hint(int e)
+{
+	switch (e) {
+	case EMFILE:
+	case ENFILE:
+		return "; raise ulimit -Hn [open-files, see mcinfo doctor]";
+	case EAGAIN:
+		return "; see ulimit -u and the cgroup's pids.max [process-limit, see mcinfo doctor]";
+	case ENOMEM:
+		return " [memory, see mcinfo doctor]";
+	default:
+		return "";
+	}
 }
 
 void *mc_xalloc(size_t n, size_t size)

@@ -16,6 +16,9 @@ struct mc_err {
 /* Write the sentence; always returns -1, so that `return mc_err_set(...)` reads as what it is. */
 int mc_err_set(struct mc_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* The doctor's check for what an errno means wherever it comes from, to end a sentence with; "": none. */
+const char *mc_err_hint(int e);
+
 /* Allocation that ends the program when there is no memory: the guard then cleans up what was started. */
 void *mc_xalloc(size_t n, size_t size);
 void *mc_xgrow(void *old, size_t n, size_t size);

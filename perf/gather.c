@@ -100,6 +100,8 @@ void perf_gather_note(struct perf_gather *g, struct perf_job *j, const struct mc
 {
 	struct perf_rd r;
 
+	if (note->peer >= j->size)
+		return; /* another job's */
 	g->heard++;
 	perf_rd_init(&r, note->data, note->len);
 	switch (perf_tag_kind(note->tag)) {

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 struct perf_stash {
@@ -38,6 +39,7 @@ mc_status_t perf_job_open_with(struct perf_job *j, const char *cmd, const struct
 		return s;
 	j->rank = mc_rank(j->ctx);
 	j->size = mc_size(j->ctx);
+	j->peer_n = j->size;
 	j->dead = calloc(j->size, sizeof(*j->dead));
 	j->buf = malloc(MC_NOTE_MAX);
 	if (j->dead == NULL || j->buf == NULL) {
@@ -81,10 +83,33 @@ uint32_t perf_job_leader(const struct perf_job *j)
 
 void perf_job_mark_dead(struct perf_job *j, uint32_t peer)
 {
-	if (peer >= j->size || peer == j->rank || j->dead[peer])
+	if (peer >= j->peer_n || peer == j->rank || j->dead[peer])
 		return;
 	j->dead[peer] = true;
 	j->dead_n++;
+}
+
+bool perf_job_know(struct perf_job *j, uint32_t peer)
+{
+	bool *dead;
+
+	if (peer < j->peer_n)
+		return true;
+	dead = reallocarray(j->dead, (size_t)peer + 1, sizeof(*dead));
+	if (dead == NULL)
+		return false;
+	memset(dead + j->peer_n, 0, (peer + 1 - j->peer_n) * sizeof(*dead));
+	j->dead = dead;
+	j->peer_n = peer + 1;
+	return true;
+}
+
+void perf_job_revive(struct perf_job *j, uint32_t peer)
+{
+	if (peer >= j->peer_n || !j->dead[peer])
+		return;
+	j->dead[peer] = false;
+	j->dead_n--;
 }
 
 bool perf_job_faults(struct perf_job *j)
@@ -105,13 +130,13 @@ const char *perf_job_name(const struct perf_job *j, uint32_t peer, char *buf, si
 {
 	for (uint32_t i = 0; j->prefill != NULL && i < mc_group_size(j->prefill); i++) {
 		if (mc_group_peer(j->prefill, i) == peer) {
-			snprintf(buf, len, "prefill.%u (rank %u)", i, peer);
+			snprintf(buf, len, "prefill.%u (%s %u)", i, peer < j->size ? "rank" : "peer", peer);
 			return buf;
 		}
 	}
 	for (uint32_t i = 0; j->decode != NULL && i < mc_group_size(j->decode); i++) {
 		if (mc_group_peer(j->decode, i) == peer) {
-			snprintf(buf, len, "decode.%u (rank %u)", i, peer);
+			snprintf(buf, len, "decode.%u (%s %u)", i, peer < j->size ? "rank" : "peer", peer);
 			return buf;
 		}
 	}
@@ -297,7 +322,7 @@ static bool lead(struct perf_job *j, uint32_t phase, const struct perf_vote *min
 		perf_job_faults(j);
 		if (note == NULL)
 			continue;
-		if (perf_tag_kind(note->tag) != PERF_K_READY) {
+		if (perf_tag_kind(note->tag) != PERF_K_READY || note->peer >= j->size) {
 			stash(j, note);
 			continue;
 		}

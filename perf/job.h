@@ -49,8 +49,9 @@ struct perf_job {
 	const char *cmd; /* "replay", for messages */
 	struct mc_ctx *ctx;
 	uint32_t rank, size;
+	uint32_t peer_n;                   /* size, or more: peers of another job are known, too */
 	struct mc_group *prefill, *decode; /* NULL: no rank has that role */
-	bool *dead;                        /* [size] */
+	bool *dead;                        /* [peer_n] */
 	uint32_t dead_n;
 	struct perf_stash *first, *last; /* notes that came before they were asked for */
 	uint8_t *buf;                    /* [MC_NOTE_MAX] for building a note */
@@ -66,6 +67,8 @@ int64_t perf_now_ns(void);
 uint32_t perf_job_leader(const struct perf_job *j); /* lowest rank that is not known to be dead */
 bool perf_job_faults(struct perf_job *j);           /* take news of deaths; true: there were some */
 void perf_job_mark_dead(struct perf_job *j, uint32_t peer);
+bool perf_job_know(struct perf_job *j, uint32_t peer); /* of another job; false: out of memory */
+void perf_job_revive(struct perf_job *j, uint32_t peer); /* it is there again, as another process */
 /* "decode.1 (rank 3)" */
 const char *perf_job_name(const struct perf_job *j, uint32_t peer, char *buf, size_t len);
 __attribute__((format(printf, 2, 3))) void perf_job_say(const struct perf_job *j, const char *fmt,

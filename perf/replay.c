@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "hostmem.h"
 #include "replay_cut.h"
+#include "replay_other.h"
 
 enum { PHASE_INPUT = 1, PHASE_POOLS = 2, PHASE_RESHARD = 3 };
 enum { FLAG_PROGRESS = 1 };
@@ -31,6 +32,7 @@ void replay_stop(struct replay *r)
 		return;
 	r->stop = true;
 	perf_job_tell_all(&r->job, perf_tag(PERF_K_STOP, 0), NULL, 0, 0);
+	replay_other_tell(r, perf_tag(PERF_K_STOP, 0));
 }
 
 bool replay_overdue(struct replay *r)
@@ -58,7 +60,8 @@ static bool agree_on_input(struct replay *r, struct perf_err *bad)
 	}
 	if (r->job.rank == 0 && perf_progress_wanted(r->o.progress))
 		v.flags |= FLAG_PROGRESS;
-	if (!perf_job_agree(&r->job, PHASE_INPUT, &v, replay_judge_memory, r, INPUT_NS, &flags))
+	if (!perf_job_agree(&r->job, PHASE_INPUT, &v, replay_judge_memory, r,
+			    INPUT_NS + (r->o.with_n != 0 ? REPLAY_START_NS : 0), &flags))
 		return false;
 	r->job.progress = (flags & FLAG_PROGRESS) != 0;
 	return true;

@@ -35,6 +35,8 @@ struct replay_opts {
 	enum perf_route_how route;
 	enum perf_progress_mode progress;
 	struct kvperf_side side[KVP_SIDES]; /* how instances cut the model; tp 0: a rank is an instance */
+	char with_job[MC_JOB_MAX]; /* --with: the other role is a job of its own */
+	uint32_t with_n;           /* its ranks; 0: both roles are in this job */
 	bool verify, huge, corrupt_one, help;
 };
 

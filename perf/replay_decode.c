@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "replay.h"
+#include "replay_other.h"
 #include "replay_verify.h"
 
 enum {
@@ -22,6 +22,10 @@ struct pair {
 	uint32_t flying;
 	int64_t heard_ns; /* last word about one of them */
 	bool lost;        /* dead, or silent for too long */
+	bool away;        /* dead, but it may come back: it is of another job */
+	uint64_t epoch;   /* of the process that is dead, or there */
+	uint32_t *redo;   /* [window] requests that were under way when it died */
+	uint32_t redo_n;
 };
 
 struct decode {
@@ -97,6 +101,45 @@ static void lose_pair(struct decode *d, uint32_t p, const char *why, bool blocks
 			     why, n);
 }
 
+/* A rank of another job has died. Its job may be started again: what was under way is asked for once more then. */
+static void suspend_pair(struct decode *d, uint32_t p)
+{
+	struct pair *pair = &d->pair[p];
+	char who[64];
+
+	for (struct recv **at = &d->flying; *at != NULL;) {
+		struct recv *v = *at;
+		if (v->prefill != p) {
+			at = &v->next;
+			continue;
+		}
+		*at = v->next;
+		pair->redo[pair->redo_n++] = v->request;
+		recv_free(d, v, true);
+	}
+	pair->flying = 0;
+	pair->away = true;
+	pair->heard_ns = perf_now_ns();
+	perf_job_say(&d->r->job, "%s died: %u requests wait for its return",
+		     perf_job_name(&d->r->job, pair->peer, who, sizeof(who)), pair->redo_n);
+}
+
+static void check_away(struct decode *d, uint32_t p)
+{
+	struct replay *r = d->r;
+	struct pair *pair = &d->pair[p];
+	char who[64];
+
+	if (replay_other_back(r, pair->peer, &pair->epoch)) {
+		pair->away = false;
+		perf_job_say(&r->job, "%s is back", perf_job_name(&r->job, pair->peer, who, sizeof(who)));
+	} else if (perf_now_ns() - pair->heard_ns > r->o.request_timeout_ns + GRACE_NS) {
+		r->res.failed += pair->redo_n;
+		pair->redo_n = 0;
+		lose_pair(d, p, "did not come back", true);
+	}
+}
+
 static void check_pairs(struct decode *d)
 {
 	struct replay *r = d->r;
@@ -108,7 +151,11 @@ static void check_pairs(struct decode *d)
 		struct pair *pair = &d->pair[p];
 		if (pair->lost)
 			continue;
-		if (r->job.dead[pair->peer])
+		if (pair->away)
+			check_away(d, p);
+		else if (r->job.dead[pair->peer] && r->o.with_n != 0)
+			suspend_pair(d, p);
+		else if (r->job.dead[pair->peer])
 			lose_pair(d, p, "died", true);
 		else if (pair->flying > 0 && now - pair->heard_ns > r->o.request_timeout_ns + GRACE_NS)
 			lose_pair(d, p, "is silent", false);
@@ -176,6 +223,22 @@ static bool send_table(struct decode *d, const struct recv *v)
 	return true;
 }
 
+/* The pair's next request; trace.n: none left. */
+static uint32_t next_of(const struct pair *pair)
+{
+	return pair->redo_n > 0 ? pair->redo[pair->redo_n - 1] : pair->next;
+}
+
+static void step(struct decode *d, uint32_t p)
+{
+	if (d->pair[p].redo_n > 0) {
+		d->pair[p].redo_n--;
+		return;
+	}
+	d->pair[p].next++;
+	seek(d, p);
+}
+
 /* Start the pair's next request. false: no blocks for it now; it stays the next one. */
 static bool admit(struct decode *d, uint32_t p)
 {
@@ -186,14 +249,13 @@ static bool admit(struct decode *d, uint32_t p)
 
 	if (v == NULL)
 		return false;
-	v->request = pair->next;
+	v->request = next_of(pair);
 	v->prefill = p;
 	if (!take_hits(d, v) || !take_blocks(d, v)) {
 		recv_free(d, v, false);
 		return false;
 	}
-	pair->next++;
-	seek(d, p);
+	step(d, p);
 	s = mc_counter_open(r->job.ctx, perf_tag(PERF_K_DONE, v->request), pair->peer, &v->counter);
 	v->sent_ns = perf_now_ns();
 	if (s != MC_OK || !send_table(d, v)) {
@@ -225,14 +287,14 @@ static bool admit_all(struct decode *d, int64_t *wait_ns)
 		int64_t now = perf_now_ns(), due;
 		for (uint32_t p = 0; p < r->prefill_n; p++) {
 			struct pair *pair = &d->pair[p];
-			if (pair->lost || pair->next >= r->trace.n || pair->flying >= r->o.window)
+			if (pair->lost || pair->away || next_of(pair) >= r->trace.n || pair->flying >= r->o.window)
 				continue;
-			if (best == MC_NO_RANK || pair->next < d->pair[best].next)
+			if (best == MC_NO_RANK || next_of(pair) < next_of(&d->pair[best]))
 				best = p;
 		}
 		if (best == MC_NO_RANK)
 			return any;
-		due = due_ns(r, d->pair[best].next);
+		due = due_ns(r, next_of(&d->pair[best]));
 		if (due > now) {
 			*wait_ns = due - now < *wait_ns ? due - now : *wait_ns;
 			return any;
@@ -241,9 +303,8 @@ static bool admit_all(struct decode *d, int64_t *wait_ns)
 			if (d->flying != NULL || d->landed != NULL)
 				return any; /* blocks come back when those end */
 			/* only after a silent peer took blocks with it for good */
-			count_failed(d, d->pair[best].next, "the pool has no room left for it");
-			d->pair[best].next++;
-			seek(d, best);
+			count_failed(d, next_of(&d->pair[best]), "the pool has no room left for it");
+			step(d, best);
 		}
 		any = true;
 	}
@@ -304,6 +365,7 @@ static void take_note(struct decode *d, const struct mc_note *note)
 		recv_free(d, v, true); /* a put that has ended writes nothing any more */
 		return;
 	case PERF_K_STOP:
+		r->res.fatal += note->peer >= r->job.size; /* the other job counts its own */
 		r->stop = true;
 		return;
 	default:
@@ -370,7 +432,7 @@ static bool end_one(struct decode *d)
 static bool all_done(const struct decode *d)
 {
 	for (uint32_t p = 0; p < d->r->prefill_n; p++) {
-		if (d->pair[p].flying > 0 || (!d->pair[p].lost && d->pair[p].next < d->r->trace.n))
+		if (d->pair[p].flying > 0 || (!d->pair[p].lost && next_of(&d->pair[p]) < d->r->trace.n))
 			return false;
 	}
 	return d->landed == NULL;
@@ -413,6 +475,10 @@ static bool begin(struct decode *d)
 		return false;
 	for (uint32_t p = 0; p < r->prefill_n; p++) {
 		d->pair[p].peer = mc_group_peer(r->job.prefill, p);
+		d->pair[p].epoch = replay_other_epoch(r, d->pair[p].peer);
+		d->pair[p].redo = calloc(r->o.window, sizeof(*d->pair[p].redo));
+		if (d->pair[p].redo == NULL)
+			return false;
 		seek(d, p);
 	}
 	for (uint32_t i = 0; i < r->trace.n; i++)
@@ -431,8 +497,12 @@ static void end(struct decode *d)
 		recv_free(d, v, false);
 	}
 	r->res.not_run = d->mine_n - r->res.ok - r->res.failed;
-	for (uint32_t p = 0; d->pair != NULL && p < r->prefill_n; p++)
-		(void)perf_job_send(&r->job, d->pair[p].peer, perf_tag(PERF_K_END, 0), NULL, 0);
+	for (uint32_t p = 0; d->pair != NULL && p < r->prefill_n; p++) {
+		if (r->o.with_n == 0)
+			(void)perf_job_send(&r->job, d->pair[p].peer, perf_tag(PERF_K_END, 0), NULL, 0);
+		free(d->pair[p].redo);
+	}
+	replay_other_tell(r, perf_tag(PERF_K_END, 0));
 	perf_gather_progress(&r->gather, &r->job, r->res.ok, r->res.bytes, true);
 	perf_cache_destroy(&d->cache);
 	free(d->scratch);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "replay.h"
+#include "replay_other.h"
 #include "report.h"
 
 enum {
@@ -32,6 +32,7 @@ enum {
 	OPT_DST_LAYOUT,
 	OPT_SRC_BLOCK,
 	OPT_DST_BLOCK,
+	OPT_WITH,
 	OPT_HELP,
 };
 
@@ -61,6 +62,7 @@ static const struct option options[] = {
 	{"dst-layout", required_argument, NULL, OPT_DST_LAYOUT},
 	{"src-block", required_argument, NULL, OPT_SRC_BLOCK},
 	{"dst-block", required_argument, NULL, OPT_DST_BLOCK},
+	{"with", required_argument, NULL, OPT_WITH},
 	{"help", no_argument, NULL, OPT_HELP},
 	{NULL, 0, NULL, 0},
 };
@@ -82,6 +84,10 @@ void replay_help(void)
 	       "  --src, --dst tp=T,pp=S prefill (decode) ranks form instances of T x S ranks that cut the model\n"
 	       "  --src-layout, --dst-layout L; --src-block, --dst-block N\n"
 	       "                         how their pools are laid out, see mcperf kv --help; blocks divide 512\n"
+	       "  --with JOB:N           the ranks of the other role are the N ranks of another job, found through "
+	       "etcd:\n"
+	       "                         MC_JOB=a mcrun --prefill 2 mcperf replay --with b:4 ..., and\n"
+	       "                         MC_JOB=b mcrun --decode 4 mcperf replay --with a:2 ...\n"
 	       "  --kv-bytes N           bytes per element instead of the model's: 1 for fp8\n"
 	       "  --window N             requests under way per pair of ranks (default 4)\n"
 	       "  --pool SIZE            memory pool of each rank, e.g. 2G (default: computed from trace and memory)\n"
@@ -220,6 +226,8 @@ static bool take(int opt, const char *name, const char *s, struct replay_opts *o
 	case OPT_CORRUPT_ONE:
 		o->corrupt_one = true;
 		return true;
+	case OPT_WITH:
+		return replay_other_parse(s, o, err);
 	case OPT_HELP:
 		o->help = true;
 		return true;
@@ -233,6 +241,10 @@ static bool complete_sides(struct replay_opts *o, struct perf_err *err)
 {
 	bool cut = o->side[KVP_SRC].tp != 0;
 
+	if (cut && o->with_n != 0) {
+		perf_err_set(err, "--with and --src, --dst exclude each other");
+		return false;
+	}
 	if (cut != (o->side[KVP_DST].tp != 0)) {
 		perf_err_set(err, "--src and --dst belong together: --%s is missing", cut ? "dst" : "src");
 		return false;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "replay.h"
+#include "replay_other.h"
 
 #define IDLE_NS     INT64_C(50000000) /* longest sleep between two looks for deaths */
 #define PUT_WAIT_NS INT64_C(1000000)  /* with puts under way: between two looks for notes */
@@ -174,6 +174,7 @@ static void take_note(struct prefill *p, const struct mc_note *note)
 			p->ended[d] = true;
 		return;
 	case PERF_K_STOP:
+		r->res.fatal += note->peer >= r->job.size; /* the other job counts its own */
 		r->stop = true;
 		return;
 	default:
@@ -376,6 +377,21 @@ static void work(struct prefill *p)
 	}
 }
 
+/* A rank of another job that left without a word is nobody else's to report. */
+static void count_unfinished(struct prefill *p)
+{
+	struct replay *r = p->r;
+	char who[64];
+
+	for (uint32_t d = 0; r->o.with_n != 0 && !r->stop && p->ended != NULL && d < r->decode_n; d++) {
+		if (p->ended[d])
+			continue;
+		perf_job_say(&r->job, "%s died before its last request",
+			     perf_job_name(&r->job, peer_of(p, d), who, sizeof(who)));
+		r->res.fatal++;
+	}
+}
+
 void replay_prefill(struct replay *r)
 {
 	struct prefill p = {.r = r};
@@ -393,6 +409,7 @@ void replay_prefill(struct replay *r)
 		work(&p);
 	}
 	cancel_all(&p);
+	count_unfinished(&p);
 	while (p.ready.first != NULL)
 		send_free(queue_take(&p.ready, &p.ready.first));
 	for (uint32_t d = 0; p.partial != NULL && d < r->decode_n; d++)

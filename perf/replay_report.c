@@ -36,6 +36,8 @@ static struct totals add_up(const struct replay *r)
 	}
 	known = t.sum.ok + t.sum.failed + t.sum.not_run;
 	t.lost = r->trace.n > known ? r->trace.n - known : 0;
+	if (r->o.with_n != 0 && r->prefill_pos != MC_NO_RANK)
+		t.lost = 0; /* the decode job knows */
 	t.errors = t.sum.failed + t.lost + t.sum.fatal;
 	return t;
 }
@@ -45,7 +47,7 @@ static void judge(const struct replay *r, struct totals *t)
 {
 	if (t->ranks_lost > 0 || t->errors > 0 || t->sum.not_run > 0)
 		return;
-	if (t->sum.put_bytes != t->sum.bytes) {
+	if (r->o.with_n == 0 && t->sum.put_bytes != t->sum.bytes) {
 		perf_job_say(&r->job, "%" PRIu64 " bytes were put but %" PRIu64 " were notified", t->sum.put_bytes,
 			     t->sum.bytes);
 		t->errors++;
@@ -104,22 +106,34 @@ static void link_rows(struct perf_report *rep, const struct perf_gather *g)
 	}
 }
 
+/* With --with a job knows its own half: rows of the other half are left to the JSON file, where they are 0. */
+static const char *of_decode(const struct replay *r, const char *label)
+{
+	return r->o.with_n != 0 && r->decode_pos == MC_NO_RANK ? NULL : label;
+}
+
+static const char *of_prefill(const struct replay *r, const char *label)
+{
+	return r->o.with_n != 0 && r->prefill_pos == MC_NO_RANK ? NULL : label;
+}
+
 static void say_work(struct perf_report *rep, const struct replay *r, const struct totals *t)
 {
 	char note[64];
 
 	snprintf(note, sizeof(note), "of %u", r->trace.n);
-	perf_report_u64(rep, "requests", "requests", t->sum.ok, note);
+	perf_report_u64(rep, "requests", of_decode(r, "requests"), t->sum.ok, note);
 	perf_report_u64(rep, "requests_total", NULL, r->trace.n, NULL);
-	perf_report_u64(rep, "tokens", "tokens", t->sum.tokens, NULL);
+	perf_report_u64(rep, "tokens", of_decode(r, "tokens"), t->sum.tokens, NULL);
 	perf_report_u64(rep, "tokens_moved", NULL, t->sum.tokens_moved, NULL);
 	snprintf(note, sizeof(note), "moved, each in %u layers", r->layers);
-	perf_report_u64(rep, "blocks", "blocks", t->sum.blocks, note);
-	perf_report_u64(rep, "prefix_hit_blocks", "prefix hits", t->sum.hit_blocks, "blocks that were there already");
-	perf_report_u64(rep, "slices", "slices", t->sum.slices, NULL);
-	perf_report_u64(rep, "runs", "after merging", t->sum.runs, NULL);
-	perf_report_u64(rep, "bytes", "bytes", t->sum.bytes, "moved");
-	perf_report_u64(rep, "verified_bytes", "verified", t->sum.verified,
+	perf_report_u64(rep, "blocks", of_decode(r, "blocks"), t->sum.blocks, note);
+	perf_report_u64(rep, "prefix_hit_blocks", of_decode(r, "prefix hits"), t->sum.hit_blocks,
+			"blocks that were there already");
+	perf_report_u64(rep, "slices", of_prefill(r, "slices"), t->sum.slices, NULL);
+	perf_report_u64(rep, "runs", of_prefill(r, "after merging"), t->sum.runs, NULL);
+	perf_report_u64(rep, "bytes", "bytes", of_decode(r, "") == NULL ? t->sum.put_bytes : t->sum.bytes, "moved");
+	perf_report_u64(rep, "verified_bytes", of_decode(r, "verified"), t->sum.verified,
 			r->o.verify ? "bytes, compared after the notification" : "check switched off");
 	perf_report_u64(rep, "rechecked_bytes", NULL, t->sum.rechecked, NULL);
 	perf_report_u64(rep, "errors", "errors", t->errors, t->errors == 0 ? NULL : "requests failed or lost");
@@ -136,24 +150,28 @@ static double per(double a, double b)
 static void say_speed(struct perf_report *rep, struct replay *r, const struct totals *t)
 {
 	struct perf_samples *s = &r->gather.samples[PERF_S_TRANSFER], *h = &r->gather.samples[PERF_S_HANDOFF];
-	double gb = (double)t->sum.put_bytes / 1e9;
+	double gb = (double)(r->o.with_n != 0 && r->prefill_pos == MC_NO_RANK ? t->sum.bytes : t->sum.put_bytes) / 1e9;
 
-	perf_report_real(rep, "goodput_gbps", "goodput", per(gb, (double)t->busy_ns / 1e9),
+	perf_report_real(rep, "goodput_gbps", of_prefill(r, "goodput"), per(gb, (double)t->busy_ns / 1e9),
 			 "GB/s while transfers are under way");
 	perf_report_real(rep, "wall_gbps", "overall", per(gb, (double)t->wall_ns / 1e9),
 			 "GB/s with content made and checked");
-	perf_report_real(rep, "p50_us", "transfer p50", (double)perf_samples_percentile(s, 0.5) / 1e3,
+	perf_report_real(rep, "p50_us", of_prefill(r, "transfer p50"), (double)perf_samples_percentile(s, 0.5) / 1e3,
 			 "us per request");
-	perf_report_real(rep, "p99_us", "transfer p99", (double)perf_samples_percentile(s, 0.99) / 1e3, "us");
-	perf_report_real(rep, "max_us", "transfer max", (double)perf_samples_max(s) / 1e3, "us");
-	perf_report_real(rep, "post_us", "post, mean", per((double)t->sum.post_ns / 1e3, (double)t->sum.puts),
+	perf_report_real(rep, "p99_us", of_prefill(r, "transfer p99"), (double)perf_samples_percentile(s, 0.99) / 1e3,
+			 "us");
+	perf_report_real(rep, "max_us", of_prefill(r, "transfer max"), (double)perf_samples_max(s) / 1e3, "us");
+	perf_report_real(rep, "post_us", of_prefill(r, "post, mean"),
+			 per((double)t->sum.post_ns / 1e3, (double)t->sum.puts),
 			 r->cut != NULL ? "us inside mc_reshard_start() per request and rank"
 					: "us inside mc_put() per request");
-	perf_report_real(rep, "handoff_p50_us", "handoff p50", (double)perf_samples_percentile(h, 0.5) / 1e3,
-			 "us, block table sent to notified");
-	perf_report_real(rep, "handoff_p99_us", "handoff p99", (double)perf_samples_percentile(h, 0.99) / 1e3, "us");
+	perf_report_real(rep, "handoff_p50_us", of_decode(r, "handoff p50"),
+			 (double)perf_samples_percentile(h, 0.5) / 1e3, "us, block table sent to notified");
+	perf_report_real(rep, "handoff_p99_us", of_decode(r, "handoff p99"),
+			 (double)perf_samples_percentile(h, 0.99) / 1e3, "us");
 	perf_report_real(rep, "cpu_s_per_gb", "CPU", per((double)t->sum.cpu_ns / 1e9, gb),
-			 "s per GB, both sides, without content");
+			 r->o.with_n != 0 ? "s per GB, this side, without content"
+					  : "s per GB, both sides, without content");
 	perf_report_real(rep, "check_cpu_s", NULL, (double)t->sum.check_ns / 1e9, NULL);
 	perf_report_real(rep, "wall_s", "wall", (double)t->wall_ns / 1e9, "s");
 }
@@ -189,6 +207,7 @@ int replay_report(struct replay *r)
 	struct perf_report *rep;
 	struct perf_err err = {""};
 	char title[384];
+	bool verified = r->o.verify && (r->o.with_n == 0 || r->decode_pos != MC_NO_RANK);
 
 	judge(r, &t);
 	snprintf(title, sizeof(title),
@@ -213,7 +232,7 @@ int replay_report(struct replay *r)
 	say_work(rep, r, &t);
 	say_speed(rep, r, &t);
 	say_setup(rep, r);
-	perf_report_text(rep, "result", "result", t.good ? (r->o.verify ? "all verified" : "moved") : "FAILED");
+	perf_report_text(rep, "result", "result", !t.good ? "FAILED" : verified ? "all verified" : "moved");
 	if (!perf_report_write(rep, r->o.json, &err)) {
 		perf_job_say(&r->job, "%s", err.text);
 		t.good = false;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "replay_cut.h"
+#include "replay_other.h"
 
 /*
  * A pool holds the largest request and by default this much beside it: enough to keep the windows full and prefixes for
@@ -92,13 +93,15 @@ static bool find_roles(struct replay *r, struct perf_err *err)
 {
 	struct perf_job *j = &r->job;
 
+	if (r->o.with_n != 0 && (j->prefill != NULL || j->decode != NULL) && !replay_other_find(r, err))
+		return false;
 	if (j->prefill == NULL || j->decode == NULL) {
 		perf_err_set(err, "no rank has the role %s: start it as mcrun --prefill P --decode D mcperf replay ...",
 			     j->prefill == NULL ? "prefill" : "decode");
 		return false;
 	}
-	if (j->size > PERF_PATTERN_RANKS) {
-		perf_err_set(err, "%u ranks, more than %d", j->size, PERF_PATTERN_RANKS);
+	if (j->size + r->o.with_n > PERF_PATTERN_RANKS) {
+		perf_err_set(err, "%u ranks, more than %d", j->size + r->o.with_n, PERF_PATTERN_RANKS);
 		return false;
 	}
 	r->prefill_n = mc_group_size(j->prefill);
@@ -110,8 +113,7 @@ static bool find_roles(struct replay *r, struct perf_err *err)
 
 bool replay_load(struct replay *r, struct perf_err *err)
 {
-	if (!set_shape(r, err) || !perf_trace_load(r->o.trace, r->o.requests, &r->trace, err) ||
-	    !find_roles(r, err))
+	if (!set_shape(r, err) || !perf_trace_load(r->o.trace, r->o.requests, &r->trace, err) || !find_roles(r, err))
 		return false;
 	if ((r->o.side[KVP_SRC].tp != 0 && !replay_cut_load(r, err)) || !check_requests(r, err))
 		return false;
@@ -280,8 +282,9 @@ static void touch_pages(uint8_t *base, uint64_t len)
 static bool find_pools(struct replay *r, struct perf_err *err)
 {
 	struct perf_job *j = &r->job;
-	char who[64];
+	char who[64], name[MC_NAME_MAX];
 
+	replay_pool_name(r, name);
 	r->rmem = calloc(r->decode_n, sizeof(*r->rmem));
 	if (r->rmem == NULL) {
 		perf_err_set(err, "out of memory");
@@ -292,7 +295,7 @@ static bool find_pools(struct replay *r, struct perf_err *err)
 		mc_status_t s = MC_ERR_PEER_DOWN;
 		perf_job_faults(j);
 		if (!j->dead[peer])
-			s = mc_mem_lookup(j->ctx, peer, "kv", REPLAY_START_NS, &r->rmem[d]);
+			s = mc_mem_lookup(j->ctx, peer, name, REPLAY_START_NS, &r->rmem[d]);
 		if (s == MC_OK)
 			continue;
 		r->rmem[d] = NULL;
@@ -312,7 +315,7 @@ bool replay_pools_open(struct replay *r, struct perf_err *err)
 	uint64_t len = replay_offset(r, r->layers, 0, r->pool_n);
 	struct mc_mem_params p = {.size = sizeof(p), .flags = r->o.huge ? MC_MEM_HUGE : 0, .numa_node = -1};
 	mc_status_t s;
-	char size[32];
+	char size[32], name[MC_NAME_MAX];
 
 	if (r->cut != NULL)
 		return replay_cut_pool_open(r, err);
@@ -332,7 +335,8 @@ bool replay_pools_open(struct replay *r, struct perf_err *err)
 	r->base = mc_mem_addr(r->mem);
 	touch_pages(r->base, len);
 	if (r->decode_pos != MC_NO_RANK) {
-		s = mc_mem_publish(r->mem, "kv");
+		replay_pool_name(r, name);
+		s = mc_mem_publish(r->mem, name);
 		if (s == MC_OK)
 			return true;
 		perf_err_set(err, "rank %u cannot publish its pool: %s", r->job.rank, mc_status_text(s));

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "replay_verify.h"
 
+#include "replay_other.h"
+
 #include <inttypes.h>
 
 enum { EDGE = 64 }; /* bytes looked at on both ends of a reused block */
 
 /* Whose content a block must have, and where it is. */
 struct place {
-	uint32_t request, layer, block, writer; /* writer: world rank */
+	uint32_t request, layer, block;
+	uint32_t prefill; /* who wrote it */
 	uint32_t pool_block;
 };
 
 static bool compare(struct replay *r, const struct place *at, uint64_t off, uint64_t len)
 {
 	const uint8_t *base = r->base + replay_offset(r, at->layer, at->pool_block, r->pool_n);
-	uint64_t key = perf_pattern_key(r->o.seed, at->request, at->layer, at->block, at->writer);
+	uint64_t key = perf_pattern_key(r->o.seed, at->request, at->layer, at->block, replay_writer(r, at->prefill));
 	struct perf_pattern_bad bad;
 	char who[64];
 
@@ -25,13 +28,13 @@ static bool compare(struct replay *r, const struct place *at, uint64_t off, uint
 		     "wrong byte: request %u layer %u block %u (pool block %u) offset %" PRIu64
 		     ": expected 0x%02x, found 0x%02x; written by %s",
 		     at->request, at->layer, at->block, at->pool_block, bad.off, bad.expected, bad.actual,
-		     perf_job_name(&r->job, at->writer, who, sizeof(who)));
+		     perf_job_name(&r->job, mc_group_peer(r->job.prefill, at->prefill), who, sizeof(who)));
 	return false;
 }
 
 static bool verify_moved(struct replay *r, const struct recv *v)
 {
-	struct place at = {.request = v->request, .writer = mc_group_peer(r->job.prefill, v->prefill)};
+	struct place at = {.request = v->request, .prefill = v->prefill};
 
 	for (at.layer = 0; at.layer < r->layers; at.layer++) {
 		for (uint32_t k = 0; k < v->n; k++) {
@@ -56,7 +59,7 @@ static bool verify_slot(struct replay *r, const struct perf_slot *slot, const ui
 	uint64_t tail = (r->block_bytes - edge) / 8 * 8;
 	struct place at = {
 		.request = slot->writer,
-		.writer = mc_group_peer(r->job.prefill, r->route.prefill[slot->writer]),
+		.prefill = r->route.prefill[slot->writer],
 	};
 
 	for (at.layer = 0; at.layer < r->layers; at.layer++) {

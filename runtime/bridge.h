@@ -30,8 +30,8 @@ enum mc_bridge_kind {
 	/* A rank of another job is there, or there again with another epoch, or has a new record; it may come twice the
 	 * same. */
 	MC_BRIDGE_UP,
-	MC_BRIDGE_DOWN,    /* its record is gone (left, or its lease ran out) */
-	MC_BRIDGE_SYNCED,  /* status MC_OK: every UP of what is there now has been given; else: it is away (logged) */
+	MC_BRIDGE_DOWN,   /* its record is gone (left, or its lease ran out) */
+	MC_BRIDGE_SYNCED, /* status MC_OK: every UP of what is there now has been given; else: it is away (logged) */
 };
 
 struct mc_bridge_event { /* pointers are valid until the next call of next or close */

@@ -279,6 +279,8 @@ static int start_thread(struct mc_bridge *b)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	err = pthread_create(&b->thread, NULL, mc_etcd_thread, b);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err == 0)
+		(void)pthread_setname_np(b->thread, "mc-etcd"); /* for who looks at the process */
 	return err;
 }
 

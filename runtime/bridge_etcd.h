@@ -82,7 +82,7 @@ struct mc_bridge {
 	uint32_t page_n; /* keys of a page */
 	char *last_key;  /* [last_key_len], and room for a byte more */
 	size_t last_key_len;
-	bool listed, relist;
+	bool listed;
 	uint64_t cluster, revision; /* all that happened up to this revision was given to the table */
 	bool watch_made, watch_compacted;
 	mc_status_t watch_status;

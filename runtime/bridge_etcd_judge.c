@@ -48,11 +48,11 @@ mc_status_t mc_etcd_judge_curl(struct mc_bridge *b, CURLcode code, const char *w
 		return mc_etcd_fault(b, MC_ERR_TIMEOUT, "%s", text);
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR:
-		if (strstr(text, "alert") != NULL)
-			return mc_etcd_fault(b, MC_ERR_AUTH,
-					     "TLS: %s; if it wants a client certificate: MC_ETCD_CERT, MC_ETCD_KEY",
-					     text);
-		return mc_etcd_fault(b, MC_ERR_TIMEOUT, "%s", text);
+		/* A server that misses our certificate breaks off; whether its reason still comes through is a race. */
+		if (b->endpoint[b->at].tls && b->config->etcd_cert[0] == '\0')
+			return mc_etcd_fault(b, strstr(text, "alert") != NULL ? MC_ERR_AUTH : MC_ERR_TIMEOUT,
+					     "%s; if it wants a client certificate: MC_ETCD_CERT, MC_ETCD_KEY", text);
+		return mc_etcd_fault(b, strstr(text, "alert") != NULL ? MC_ERR_AUTH : MC_ERR_TIMEOUT, "%s", text);
 	default:
 		return mc_etcd_fault(b, MC_ERR_TIMEOUT, "%s; curl -v --max-time 3 %s/health", text, url);
 	}

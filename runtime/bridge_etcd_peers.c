@@ -159,7 +159,6 @@ static mc_status_t list_peers(struct mc_bridge *b, bool all)
 		return s;
 	pthread_mutex_lock(&b->lock);
 	mc_etcd_table_list_end(&b->table, revision);
-	b->relist = b->table.incomplete;
 	mc_etcd_signal(b);
 	pthread_mutex_unlock(&b->lock);
 	b->revision = revision;

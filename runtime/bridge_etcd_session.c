@@ -367,7 +367,7 @@ mc_status_t mc_etcd_session_step(struct mc_bridge *b)
 
 	if (now >= b->release_ns)
 		release_departures(b);
-	if (s == MC_ERR_RANGE || (s == MC_OK && b->relist && now >= b->keep_ns)) {
+	if (s == MC_ERR_RANGE || (s == MC_OK && b->table.incomplete && now >= b->keep_ns)) {
 		mc_etcd_watch_stop(b);
 		b->listed = false;
 		s = mc_etcd_catch_up(b);

@@ -115,20 +115,12 @@ static void skip(struct mc_etcd_table *t, const struct mc_etcd_kv *kv, const cha
 }
 
 /* Why there is nothing in it for us; NULL: out->record is ours now. */
-static const char *read_value(struct mc_etcd_table *t, const struct mc_etcd_kv *kv, struct mc_etcd_value *out)
+static const char *read_value(const struct mc_etcd_kv *kv, struct mc_etcd_value *out)
 {
-	const char *why;
-
 	*out = (struct mc_etcd_value){.epoch = 0};
 	if (kv->value == NULL)
 		return "its value is too long";
-	why = mc_etcd_value_parse(kv->value, kv->value_len, out);
-	if (why == NULL && t->pending + out->record_len > MC_ETCD_PENDING_MAX) {
-		t->incomplete = true;
-		free(out->record);
-		return "too many records at once; it is read again later";
-	}
-	return why;
+	return mc_etcd_value_parse(kv->value, kv->value_len, out);
 }
 
 void mc_etcd_table_apply(struct mc_etcd_table *t, const char *prefix, const char *own_job, const struct mc_etcd_kv *kv)
@@ -157,7 +149,15 @@ void mc_etcd_table_apply(struct mc_etcd_table *t, const char *prefix, const char
 			set_gone(t, p, kv->mod_rev);
 		return;
 	}
-	why = read_value(t, kv, &v);
+	why = read_value(kv, &v);
+	if (why == NULL && t->pending + v.record_len > MC_ETCD_PENDING_MAX) {
+		skip(t, kv, "the engine has not taken many others yet; it is read again later");
+		t->incomplete = true;
+		if (p != NULL)
+			p->listed = t->listing;
+		free(v.record);
+		return;
+	}
 	if (why == NULL && p == NULL)
 		p = peer_new(t, at, job, rank);
 	if (why == NULL && p == NULL) {

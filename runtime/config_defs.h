@@ -15,6 +15,8 @@
 	X(ENUM, progress, "MC_PROGRESS", "thread", "thread|manual", "",                                                \
 	  "thread: one progress thread per context, asleep when idle; manual: the program calls mc_progress()")        \
 	X(STR, role, "MC_ROLE", "", "", "", "Role of this rank, e.g. prefill or decode; mcrun sets it")                \
+	X(STR, roles, "MC_ROLES", "", "", "",                                                                          \
+	  "Roles by rank where MC_ROLE is not set, e.g. prefill:2,decode:4, for ranks that srun or mpirun starts")     \
 	X(STR, device, "MC_DEVICE", "", "", "",                                                                        \
 	  "NICs to use: mlx5_0:1,eth0 only these, ^mlx5_3 all but, numa0=mlx5_1 for that memory; empty: the nearest")  \
 	X(STR, near, "MC_NEAR", "", "", "",                                                                            \

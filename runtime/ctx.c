@@ -163,6 +163,9 @@ static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 			continue;
 		struct mc_be_slot *slot = &ctx->be[ctx->be_n];
 		memset(slot, 0, sizeof(*slot));
+		slot->ctx = ctx;
+		bc.bulk = mc_msg_bulk;
+		bc.bulk_arg = slot;
 		mc_status_t s = give_nics(ctx, ops, &bc);
 		if (s != MC_OK)
 			return s;
@@ -241,6 +244,44 @@ static uint64_t clock_ns(void)
 	return clock_gettime(CLOCK_REALTIME, &t) == 0 ? (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec : 0;
 }
 
+/* "prefill:2,decode:4": the role of the rank at hand; the numbers must add up to the size of the job. */
+static mc_status_t role_by_rank(struct mc_ctx *ctx)
+{
+	const char *p = ctx->cfg.roles;
+	uint64_t first = 0;
+	bool found = false;
+
+	if (*p == '\0' || ctx->cfg.role[0] != '\0')
+		return MC_OK;
+	while (*p != '\0') {
+		size_t len = strcspn(p, ":,");
+		uint64_t n = 0;
+
+		if (p[len] != ':' || len == 0 || len >= sizeof(ctx->role))
+			goto bad;
+		const char *name = p;
+		for (p += len + 1; *p >= '0' && *p <= '9' && n <= UINT32_MAX; p++)
+			n = n * 10 + (uint64_t)(*p - '0');
+		if (n == 0 || (*p != ',' && *p != '\0'))
+			goto bad;
+		if (!found && ctx->rank < first + n) {
+			snprintf(ctx->role, sizeof(ctx->role), "%.*s", (int)len, name);
+			found = true;
+		}
+		first += n;
+		p += *p == ',';
+	}
+	if (first == ctx->size)
+		return MC_OK;
+	mc_error("mc_init: MC_ROLES=%s names %llu ranks, but the job has %u", ctx->cfg.roles, (unsigned long long)first,
+		 ctx->size);
+	return MC_ERR_CONFIG;
+bad:
+	mc_error("mc_init: MC_ROLES=%s must be NAME:N,NAME:N with names of at most %zu bytes", ctx->cfg.roles,
+		 sizeof(ctx->role) - 1);
+	return MC_ERR_CONFIG;
+}
+
 static mc_status_t bring_up(struct mc_ctx *ctx, const struct mc_params *p)
 {
 	mc_status_t s = load_settings(ctx, p);
@@ -251,8 +292,12 @@ static mc_status_t bring_up(struct mc_ctx *ctx, const struct mc_params *p)
 		return s;
 	ctx->rank = ctx->boot_info.rank;
 	ctx->size = ctx->boot_info.size;
+	s = role_by_rank(ctx);
+	if (s != MC_OK)
+		return s;
 	ctx->job = hash_bytes(UINT64_C(0xcbf29ce484222325), ctx->boot_info.job, strlen(ctx->boot_info.job));
 	ctx->epoch = mc_random_u64();
+	ctx->streams = mc_copy_stream_pays();
 	ctx->home_node = mc_nic_home();
 	ctx->born = clock_ns();
 	snprintf(ctx->job_name, sizeof(ctx->job_name), "%s",

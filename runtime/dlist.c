@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "dlist.h"
 
 enum { PIN_LOOKBACK = 16 };
 
@@ -68,10 +68,10 @@ static mc_status_t check_all(struct mc_dlist *l, const struct mc_slice *s)
 	return MC_OK;
 }
 
-/* One-sided only if every region of the list is known to the link. */
+/* One-sided only if the link stands and every region of the list is known to it. */
 static mc_status_t choose_way(struct mc_dlist *l)
 {
-	l->rma = l->n > 0 && mc_xfer_link_rma(l->peer);
+	l->rma = l->n > 0 && mc_link_ready(l->peer) && mc_xfer_link_rma(l->peer);
 	for (uint32_t i = 0; i < l->pin_n && l->rma; i++)
 		l->rma = (l->pin[i].mem == NULL || mc_xfer_mem_rma(l->peer, l->pin[i].mem)) &&
 			 (l->pin[i].rmem == NULL || l->pin[i].rmem->be_rmem != NULL);
@@ -96,8 +96,7 @@ static struct mc_run packed_entry(const struct mc_slice *s)
 	return (struct mc_run){.addr = s->mem != NULL ? s->mem->addr + s->off : NULL,
 			       .rid = s->rmem != NULL ? s->rmem->id : 0,
 			       .roff = s->roff,
-			       .len = s->len,
-			       .count = 1};
+			       .len = s->len};
 }
 
 static uint32_t merge_slices(const struct mc_be_slice *in, uint32_t n, struct mc_be_slice *out)
@@ -109,42 +108,65 @@ static uint32_t merge_slices(const struct mc_be_slice *in, uint32_t n, struct mc
 	return k;
 }
 
-/* Does c go on where the steps of the strided run u end? */
-static bool continues(const struct mc_run *u, const struct mc_run *c)
+/* Equal pieces that follow each other in equal steps upwards on both sides; one entry of a message describes them. */
+static uint32_t steps_from(const struct mc_run *in, uint32_t n)
 {
-	return c->rid == u->rid && c->len == u->len && u->count < UINT32_MAX &&
-	       c->addr == u->addr + u->count * u->stride && c->roff == u->roff + u->count * u->rstride;
+	const struct mc_run *a = in, *b = in + 1;
+	uint32_t k = 2;
+	if (n < 3 || b->rid != a->rid || b->len != a->len || b->addr <= a->addr || b->roff <= a->roff)
+		return 1;
+	uint64_t step = (uint64_t)(b->addr - a->addr), rstep = b->roff - a->roff;
+	while (k < n && in[k].rid == a->rid && in[k].len == a->len && in[k].addr == in[k - 1].addr + step &&
+	       in[k].roff == in[k - 1].roff + rstep)
+		k++;
+	return k < 3 ? 1 : k; /* any two pieces are in step */
 }
 
-/* Three single pieces in equal steps upwards on both sides: a run that one entry of a message describes. */
-static bool three_in_step(const struct mc_run *a, const struct mc_run *b, const struct mc_run *c)
+/* In place: adjacent ones are one piece, pieces in step one run. */
+static mc_status_t merge_runs(struct mc_dlist *l, struct mc_run *v, uint32_t n, uint32_t *n_out)
 {
-	return a->count == 1 && b->count == 1 && a->rid == b->rid && b->rid == c->rid && a->len == b->len &&
-	       b->len == c->len && b->addr > a->addr && b->roff > a->roff && c->addr > b->addr && c->roff > b->roff &&
-	       b->addr - a->addr == c->addr - b->addr && b->roff - a->roff == c->roff - b->roff;
-}
-
-static uint32_t merge_runs(const struct mc_run *in, uint32_t n, struct mc_run *out)
-{
-	uint32_t k = 0;
-	for (uint32_t i = 0; i < n; i++) {
-		struct mc_run *last = k > 0 ? &out[k - 1] : NULL;
-		if (in[i].len == 0 || (last != NULL && mc_xfer_run_join(last, &in[i])))
-			continue;
-		if (last != NULL && last->count > 1 && continues(last, &in[i])) {
-			last->count++;
-			continue;
+	uint32_t k = 0, out = 0;
+	for (uint32_t i = 0; i < n; i++)
+		if (v[i].len > 0 && (k == 0 || !mc_xfer_run_join(&v[k - 1], &v[i])))
+			v[k++] = v[i];
+	for (uint32_t i = 0; i < k;) {
+		uint32_t m = steps_from(&v[i], k - i);
+		struct mc_run u = v[i];
+		if (m > 1) {
+			struct mc_shape s = mc_shape_single[0];
+			s.level[0] = (struct mc_level){(uint64_t)(v[i + 1].addr - u.addr), v[i + 1].roff - u.roff, m};
+			s.pieces = m;
+			mc_status_t st = mc_shape_number(&l->shape, &l->shape_n, &l->shape_room, &s, &u.shape);
+			if (st != MC_OK)
+				return st;
 		}
-		if (k > 1 && three_in_step(last - 1, last, &in[i])) {
-			k--;
-			last[-1].stride = (uint64_t)(last->addr - last[-1].addr);
-			last[-1].rstride = last->roff - last[-1].roff;
-			last[-1].count = 3;
-			continue;
-		}
-		out[k++] = in[i];
+		v[out++] = u;
+		i += m;
 	}
-	return k;
+	*n_out = out;
+	return MC_OK;
+}
+
+/* The merged form, in its own memory. */
+static mc_status_t merge(struct mc_dlist *l, size_t one)
+{
+	void *v = malloc(l->n * one);
+	mc_status_t s = MC_OK;
+	if (v == NULL)
+		return MC_ERR_NOMEM;
+	if (l->rma) {
+		l->run_n = merge_slices(l->entry, l->n, v);
+	} else {
+		memcpy(v, l->entry, l->n * one);
+		s = merge_runs(l, v, l->n, &l->run_n);
+	}
+	if (s != MC_OK || l->run_n == l->n) {
+		free(v);
+		return s;
+	}
+	void *less = realloc(v, (l->run_n > 0 ? l->run_n : 1) * one);
+	l->merged = less != NULL ? less : v;
+	return MC_OK;
 }
 
 static mc_status_t fill(struct mc_dlist *l, const struct mc_slice *s)
@@ -152,28 +174,61 @@ static mc_status_t fill(struct mc_dlist *l, const struct mc_slice *s)
 	size_t one = l->rma ? sizeof(struct mc_be_slice) : sizeof(struct mc_run);
 	if (l->n == 0)
 		return MC_OK;
-	l->entry = malloc(l->n * one);
-	void *merged = malloc(l->n * one);
-	if (l->entry == NULL || merged == NULL) {
-		free(merged);
+	l->entry = l->merged = malloc(l->n * one);
+	if (l->entry == NULL)
 		return MC_ERR_NOMEM;
-	}
 	for (uint32_t i = 0; i < l->n; i++) {
 		if (l->rma)
 			((struct mc_be_slice *)l->entry)[i] = rma_entry(l, &s[i]);
 		else
 			((struct mc_run *)l->entry)[i] = packed_entry(&s[i]);
 	}
-	if (!l->halves)
-		l->run_n = l->rma ? merge_slices(l->entry, l->n, merged) : merge_runs(l->entry, l->n, merged);
-	if (l->halves || l->run_n == l->n) {
-		free(merged);
-		l->merged = l->entry;
+	return l->halves ? MC_OK : merge(l, one);
+}
+
+static void drop_forms(struct mc_dlist *l)
+{
+	if (l->merged != l->entry)
+		free(l->merged);
+	free(l->shape);
+	free(l->entry);
+}
+
+/* Packed for now: the link is not proved yet, and may become another one. */
+static mc_status_t keep_slices(struct mc_dlist *l, const struct mc_slice *s)
+{
+	if (l->n == 0 || mc_link_ready(l->peer))
 		return MC_OK;
-	}
-	void *less = realloc(merged, (l->run_n > 0 ? l->run_n : 1) * one);
-	l->merged = less != NULL ? less : merged;
+	l->given = malloc(l->n * sizeof(*s));
+	if (l->given == NULL)
+		return MC_ERR_NOMEM;
+	memcpy(l->given, s, l->n * sizeof(*s));
 	return MC_OK;
+}
+
+/* Now it is: take the form that it wants, when no request reads the other one. Without memory it stays as it was. */
+static void take_final_form(struct mc_dlist *l)
+{
+	if (l->given == NULL || l->users > 0 || !mc_link_ready(l->peer))
+		return;
+	struct mc_dlist next = *l;
+	next.entry = next.merged = NULL;
+	next.shape = NULL;
+	next.shape_n = next.shape_room = next.run_n = 0;
+	if (choose_way(&next) != MC_OK || fill(&next, l->given) != MC_OK) {
+		drop_forms(&next);
+		return;
+	}
+	drop_forms(l);
+	l->rma = next.rma;
+	l->entry = next.entry;
+	l->merged = next.merged;
+	l->shape = next.shape;
+	l->shape_n = next.shape_n;
+	l->shape_room = next.shape_room;
+	l->run_n = next.run_n;
+	free(l->given);
+	l->given = NULL;
 }
 
 static void destroy(struct mc_dlist *l)
@@ -185,9 +240,8 @@ static void destroy(struct mc_dlist *l)
 		if (l->pin[i].rmem != NULL)
 			mc_rmem_unpin(l->pin[i].rmem);
 	}
-	if (l->merged != l->entry)
-		free(l->merged);
-	free(l->entry);
+	drop_forms(l);
+	free(l->given);
 	free(l->pin);
 	free(l);
 }
@@ -213,6 +267,8 @@ mc_status_t mc_dlist_create(struct mc_ctx *ctx, uint32_t peer, const struct mc_s
 		s = choose_way(l);
 	if (s == MC_OK)
 		s = fill(l, slice);
+	if (s == MC_OK)
+		s = keep_slices(l, slice);
 	if (s != MC_OK)
 		destroy(l);
 	mc_ctx_unlock(ctx);
@@ -284,7 +340,7 @@ static mc_status_t select_runs(struct mc_req *r, const struct mc_dlist *l, const
 		const struct mc_run *a = &all[here[i]], *b = &all[there[i]];
 		if (a->addr == NULL || b->rid == 0 || a->len != b->len || !mc_add_u64(r->bytes, a->len, &r->bytes))
 			return MC_ERR_INVAL;
-		struct mc_run x = {.addr = a->addr, .rid = b->rid, .roff = b->roff, .len = a->len, .count = 1};
+		struct mc_run x = {.addr = a->addr, .rid = b->rid, .roff = b->roff, .len = a->len};
 		if (x.len > 0 && (r->run_n == 0 || !mc_xfer_run_join(&r->run[r->run_n - 1], &x)))
 			r->run[r->run_n++] = x;
 	}
@@ -305,6 +361,7 @@ static mc_status_t take(struct mc_req *r, const struct mc_dlist *l, const struct
 		return MC_ERR_INVAL;
 	if (sel->all) {
 		r->slice = l->merged;
+		r->shape = l->shape != NULL ? l->shape : mc_shape_single;
 		r->run_n = l->run_n;
 		r->slices = l->n;
 		r->bytes = l->bytes;
@@ -331,6 +388,7 @@ static mc_status_t post(struct mc_dlist *l, enum mc_req_kind kind, const struct 
 		mc_ctx_unlock(ctx);
 		return s != MC_OK ? s : MC_ERR_NOMEM;
 	}
+	take_final_form(l);
 	r->list = l;
 	l->users++;
 	s = take(r, l, sel);

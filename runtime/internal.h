@@ -14,8 +14,10 @@
 #include "backend.h"
 #include "boot.h"
 #include "config.h"
+#include "copy.h"
 #include "log.h"
 #include "mc.h"
+#include "shape.h"
 #include "util.h"
 #include "wire.h"
 
@@ -55,6 +57,7 @@ enum mc_msg_kind {
 };
 
 struct mc_be_slot { /* one open backend; constant after init */
+	struct mc_ctx *ctx;
 	const struct mc_be_ops *ops;
 	struct mc_be *be;
 	struct mc_be_caps caps;
@@ -209,12 +212,11 @@ struct mc_pin {
 	struct mc_rmem *rmem;
 };
 
-struct mc_run { /* packed path: count pieces of len bytes, the next one stride (here) and rstride (there) further on */
+struct mc_run { /* packed path: pieces of len bytes */
 	uint8_t *addr;
 	uint64_t rid; /* region id at the peer */
 	uint64_t roff, len;
-	uint64_t stride, rstride;
-	uint32_t count;
+	uint32_t shape; /* in the request's shape[]; 0: one piece */
 };
 
 struct mc_srun { /* one-sided path, strided: the same with the backend's handles */
@@ -222,8 +224,7 @@ struct mc_srun { /* one-sided path, strided: the same with the backend's handles
 	uint64_t off;
 	struct mc_be_rmem *rmem;
 	uint64_t roff, len;
-	uint64_t stride, rstride;
-	uint32_t count;
+	uint32_t shape;
 };
 
 struct mc_xfer_run { /* what the KV layer hands in, whatever the link does with it */
@@ -231,30 +232,12 @@ struct mc_xfer_run { /* what the KV layer hands in, whatever the link does with 
 	uint64_t off;
 	struct mc_rmem *rmem;
 	uint64_t roff, len;
-	uint64_t stride, rstride;
-	uint32_t count;
+	uint32_t shape; /* from mc_req_shape() */
 };
 
 struct mc_cursor { /* a place in a request's runs: byte `off` of piece `piece` of run `run` */
 	uint32_t run, piece;
 	uint64_t off;
-};
-
-/* Prepared slices (dlist.c), in the form that the peer's link wants. Constant but for the last three. */
-struct mc_dlist {
-	struct mc_ctx *ctx;
-	struct mc_peer *peer;
-	bool rma;                   /* be_slice[] rather than run[] */
-	bool halves;                /* an entry lacks one side: only selections can be posted */
-	uint32_t n, run_n;
-	uint64_t bytes;
-	void *entry;                /* [n] as given, to select from */
-	void *merged;               /* [run_n] as posted; the same as entry if nothing could be merged */
-	struct mc_pin *pin;         /* [pin_n] */
-	uint32_t pin_n, pin_room;
-	struct mc_list node;        /* ctx->dlists */
-	uint32_t users;             /* requests that have not ended */
-	bool freed;                 /* by its owner: the last user destroys it */
 };
 
 struct mc_chunk { /* packed get: one message's worth */
@@ -290,6 +273,9 @@ struct mc_req {
 		struct mc_srun *srun;      /* rma, strided */
 		struct mc_run *run;        /* packed */
 	};
+	const struct mc_shape *shape; /* in shape_store, a list's, or mc_shape_single */
+	struct mc_shape *shape_store; /* [shape_room] */
+	uint32_t shape_n, shape_room;
 	struct mc_dlist *list;      /* posted from it: it pins the regions; else NULL */
 	struct mc_pin *pin;
 	uint32_t pin_n, pin_room;
@@ -360,6 +346,7 @@ struct mc_ctx {
 	char role[MC_ROLE_MAX], host[MC_NAME_MAX];
 	struct mc_mac_key key;
 	bool manual;
+	bool streams;               /* constant: copying past the caches pays here */
 
 	pthread_mutex_t lock;
 	_Atomic(uint32_t) lockers;  /* callers that want the lock: the progress thread makes way */
@@ -482,7 +469,9 @@ void mc_tx_fail_all(struct mc_peer *p, mc_status_t s);
 void mc_tx_free_all(struct mc_ctx *ctx);
 void mc_bye_send(struct mc_peer *p, uint8_t answer);
 uint32_t mc_tx_encode(struct mc_tx *tx, const struct mc_wr *w); /* for POST_MSG: framed length in tx->buf */
-void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg, uint32_t len);
+/* placed: so many bytes of data follow that mc_msg_bulk() has taken. */
+void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg, uint32_t len, uint32_t placed);
+bool mc_msg_bulk(void *slot, const void *head, uint32_t head_len, const void *rest, uint32_t rest_len);
 
 /* mem.c, dir.c */
 struct mc_mem *mc_region_find(struct mc_ctx *ctx, uint64_t id); /* NULL: freed or never was */
@@ -513,6 +502,7 @@ void mc_on_region_gone(struct mc_peer *p, struct mc_rd *r);
 struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind);
 mc_status_t mc_req_reserve(struct mc_req *r, uint32_t runs);
 mc_status_t mc_req_pin(struct mc_req *r, struct mc_mem *mem, struct mc_rmem *rmem);
+mc_status_t mc_req_shape(struct mc_req *r, const struct mc_shape *s, uint32_t *number_out);
 void mc_req_unpin(struct mc_req *r);                /* lets go of regions and list */
 void mc_req_drop(struct mc_req *r);                 /* one reference */
 void mc_req_fail(struct mc_req *r, mc_status_t s);  /* ends it once nothing is under way */
@@ -547,6 +537,9 @@ void mc_xfer_posted(struct mc_req *r, mc_status_t s); /* DONE */
 void mc_xfer_want_pump(struct mc_req *r);
 bool mc_pack_step(struct mc_req *r);                /* send one message; false: no room or nothing left */
 void mc_pack_abandon(struct mc_req *r);            /* tell the peer that no more of it comes */
+/* data NULL: it is in place already. place: takes the data of that message there. false: not all of it was right. */
+bool mc_put_place(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len);
+bool mc_get_data_place(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len);
 void mc_on_put(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len);
 void mc_on_ack(struct mc_peer *p, struct mc_rd *r);
 void mc_on_get(struct mc_peer *p, struct mc_rd *r);

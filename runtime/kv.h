@@ -119,13 +119,23 @@ struct mc_kv_span {
 	uint32_t layer_lo, layer_n;
 };
 
-/* `count` pieces of `len` bytes; piece i at src_off + i * src_stride and dst_off + i * dst_stride. */
+enum { MC_KV_LEVELS = 3 };
+struct mc_kv_level {
+	uint64_t src, dst; /* bytes to the next; 0 when n is 1 */
+	uint32_t n;        /* at least 1 */
+};
+
+/*
+ * A box of `count` pieces of `len` bytes: piece (i, k, m) at src_off and dst_off plus i, k and m times the strides of
+ * level 0, 1 and 2. Level 0 has the smallest stride at the target.
+ */
 struct mc_kv_run {
 	uint32_t src_base, dst_base;
 	uint64_t src_off, dst_off;
 	uint64_t len;
-	uint64_t src_stride, dst_stride; /* 0 when count is 1 */
-	uint32_t count;                  /* at least 1 */
+	struct mc_kv_level level[MC_KV_LEVELS];
+	uint32_t count; /* the product of n; at least 1 */
+	uint32_t shape; /* runs of one iterator with the same number have the same len and levels */
 };
 
 /* Where a generator of runs stands. Not for use outside kv_runs.c; holds no memory, may be dropped at any time. */
@@ -179,7 +189,7 @@ MC_CHECK mc_status_t mc_kv_iter_init(struct mc_kv_iter *it, const struct mc_kv_p
 
 /*
  * The next runs, at most `room`. Return: how many; fewer than room: these were the last. What is adjacent on both sides
- * is one piece; of what is not, the dimension with the most entries is the run's stride. No allocation.
+ * is one piece; of what is not, the dimensions with the most entries are the run's levels. No allocation.
  */
 uint32_t mc_kv_runs_next(struct mc_kv_iter *it, struct mc_kv_run *out, uint32_t room);
 

@@ -211,23 +211,38 @@ static struct mc_rmem *far_base(const struct ends *e, const struct mc_kv_run *u,
 	return e->far->base[k].rmem;
 }
 
+static mc_status_t shape_of(struct mc_req *r, const struct ends *e, const struct mc_kv_run *u, uint32_t *number_out)
+{
+	struct mc_shape s = {.pieces = u->count};
+	_Static_assert((int)MC_KV_LEVELS == (int)MC_LEVELS, "a run of the generator is a run of the engine");
+	for (uint32_t k = 0; k < MC_LEVELS; k++) {
+		const struct mc_kv_level *l = &u->level[k];
+		s.level[k].count = l->n;
+		s.level[k].stride = e->pull ? l->dst : l->src;
+		s.level[k].rstride = e->pull ? l->src : l->dst;
+	}
+	return mc_req_shape(r, &s, number_out);
+}
+
 /* Runs of the generator into the request, in the form that the link wants. */
 static mc_status_t fill_runs(struct mc_req *r, const struct ends *e, struct mc_kv_iter *it)
 {
 	struct mc_kv_run u[RUN_BATCH];
-	uint32_t got;
+	uint32_t got, shape = 0, known = 0; /* the generator's number of the shape that is known */
 	do {
 		got = mc_kv_runs_next(it, u, RUN_BATCH);
 		if (r->run_n > UINT32_MAX - RUN_BATCH)
 			return MC_ERR_INVAL;
 		mc_status_t s = r->run_n + got > r->run_room ? mc_req_reserve(r, r->run_n + got + r->run_room) : MC_OK;
 		for (uint32_t i = 0; i < got && s == MC_OK; i++) {
-			struct mc_xfer_run x = {.len = u[i].len, .count = u[i].count};
+			struct mc_xfer_run x = {.len = u[i].len};
+			if (u[i].shape != known)
+				s = shape_of(r, e, &u[i], &shape);
+			known = u[i].shape;
+			x.shape = shape;
 			x.mem = own_base(e, &u[i], &x.off);
 			x.rmem = far_base(e, &u[i], &x.roff);
-			x.stride = e->pull ? u[i].dst_stride : u[i].src_stride;
-			x.rstride = e->pull ? u[i].src_stride : u[i].dst_stride;
-			s = mc_xfer_add(r, &x);
+			s = s == MC_OK ? mc_xfer_add(r, &x) : s;
 		}
 		if (s != MC_OK)
 			return s;

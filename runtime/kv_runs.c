@@ -5,8 +5,8 @@
  * For each piece the token range is cut at the block borders of both sides into chunks; chunks that go on with the same
  * stride on both sides are one segment; equal segments at equal distances (consecutive blocks, up or down) are one
  * group. A group is a box of layer, k/v, segment, token and head with one stride per side and dimension. Its shape -
- * what folds into contiguous pieces, which dimension is the run's stride, which loops remain - does not depend on where
- * the blocks are, and is kept while groups look the same. So the work per block is a few compares and the addresses.
+ * what folds into contiguous pieces, which dimensions are the run's levels, which loops remain - does not depend on
+ * where the blocks are, and is kept while groups look the same. So the work per block is a few compares and addresses.
  */
 #include "kv.h"
 
@@ -83,6 +83,7 @@ mc_status_t mc_kv_iter_init(struct mc_kv_iter *it, const struct mc_kv_pair *pair
 	it->left = 0;
 	it->have_next = false;
 	it->shape_n = 0;
+	it->proto.shape = 0;
 	it->runs_left = 0;
 	return MC_OK;
 }
@@ -242,23 +243,34 @@ static uint32_t fold_pairs(struct mc_kv_dim_step *d, uint32_t dim_n)
 	return dim_n;
 }
 
-/* The dimension with the most entries is the run's own stride, so that the fewest runs are left. */
-static uint32_t take_stride(struct mc_kv_dim_step *d, uint32_t dim_n, struct mc_kv_run *run)
+/* Level k of a run, if it has so many pieces; writes go up in the target where it does not matter otherwise. */
+static void insert_level(struct mc_kv_run *run, uint32_t k, const struct mc_kv_dim_step *d)
 {
-	uint32_t best = UINT32_MAX;
+	while (k > 0 && run->level[k - 1].dst > d->dst) {
+		run->level[k] = run->level[k - 1];
+		k--;
+	}
+	run->level[k] = (struct mc_kv_level){.src = d->src, .dst = d->dst, .n = d->n};
+	run->count *= d->n;
+}
 
-	for (uint32_t i = 0; i < dim_n; i++)
-		if (in_base(&d[i]) && (best == UINT32_MAX || d[i].n > d[best].n))
-			best = i;
+/* The dimensions with the most entries are the run's own levels, so that the fewest runs are left. */
+static uint32_t take_levels(struct mc_kv_dim_step *d, uint32_t dim_n, struct mc_kv_run *run)
+{
 	run->count = 1;
-	run->src_stride = 0;
-	run->dst_stride = 0;
-	if (best == UINT32_MAX)
-		return dim_n;
-	run->count = d[best].n;
-	run->src_stride = d[best].src;
-	run->dst_stride = d[best].dst;
-	d[best] = d[--dim_n];
+	for (uint32_t k = 0; k < MC_KV_LEVELS; k++)
+		run->level[k] = (struct mc_kv_level){.n = 1};
+	for (uint32_t k = 0; k < MC_KV_LEVELS; k++) {
+		uint32_t best = UINT32_MAX;
+		for (uint32_t i = 0; i < dim_n; i++)
+			if (in_base(&d[i]) && (uint64_t)run->count * d[i].n <= UINT32_MAX &&
+			    (best == UINT32_MAX || d[i].n > d[best].n))
+				best = i;
+		if (best == UINT32_MAX)
+			break;
+		insert_level(run, k, &d[best]);
+		d[best] = d[--dim_n];
+	}
 	return dim_n;
 }
 
@@ -276,8 +288,9 @@ static void make_shape(struct mc_kv_iter *it, uint32_t n, uint32_t k, uint64_t s
 	dim_n = add_outer_dim(it->loop, dim_n, it, MC_KV_LAYER, it->layer_n);
 	dim_n = fold_into_piece(it->loop, dim_n, &len);
 	dim_n = fold_pairs(it->loop, dim_n);
-	dim_n = take_stride(it->loop, dim_n, &it->proto);
+	dim_n = take_levels(it->loop, dim_n, &it->proto);
 	it->proto.len = len;
+	it->proto.shape++;
 	it->loop_n = dim_n;
 	it->shape_runs = 1;
 	for (uint32_t i = 0; i < dim_n; i++)

@@ -62,8 +62,9 @@ static void chosen(struct mc_peer *p, struct mc_be_slot *slot, const char *text)
 	if (!p->fell_back)
 		return;
 	if (ctx->fallback_n++ == 0)
-		mc_warn("rank %u: peer %u (%s, host %s) is reached by %s instead of RDMA: %s [rdma, see mcinfo doctor; "
-			"MC_BACKEND=verbs makes this an error; for further peers it is only logged at info]",
+		mc_warn("rank %u: peer %u (%s, host %s) is reached by %s instead of RDMA: %s [rdma-traffic, see "
+			"mcinfo doctor; MC_BACKEND=verbs makes this an error; for further peers it is only "
+			"logged at info]",
 			ctx->rank, p->id, p->role, p->host, p->link_text, p->refused);
 	else
 		mc_info("rank %u: peer %u (%s, host %s) is reached by %s instead of RDMA: %s", ctx->rank, p->id,
@@ -73,7 +74,7 @@ static void chosen(struct mc_peer *p, struct mc_be_slot *slot, const char *text)
 mc_status_t mc_link_next(struct mc_peer *p)
 {
 	struct mc_ctx *ctx = p->ctx;
-	char text[MC_NAME_MAX];
+	char text[160];
 	mc_status_t last = p->link_next > 0 ? MC_ERR_PEER_DOWN : MC_ERR_UNSUPPORTED;
 	while (p->link_next < ctx->be_n) {
 		struct mc_be_slot *slot = &ctx->be[p->link_next++];
@@ -89,7 +90,7 @@ mc_status_t mc_link_next(struct mc_peer *p)
 			last = s;
 		refused(p, slot, text[0] != '\0' ? text : mc_status_text(s));
 	}
-	char nics[700];
+	char nics[300];
 	mc_nics_compare(p, nics, sizeof(nics));
 	mc_peer_fail(p, last == MC_ERR_UNSUPPORTED ? MC_ERR_UNSUPPORTED : MC_ERR_PEER_DOWN,
 		     "no way to reach it (%s); %s", p->refused, nics);

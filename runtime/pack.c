@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pack.c - put and get by message, for links without one-sided copies: many slices in one message with a compact list
- * of where they go; the peer's progress thread scatters (put) or gathers (get). Bodies: docs/WIRE.md.
+ * of where they go; the peer's progress thread scatters (put) or gathers (get), see unpack.c. Bodies: docs/WIRE.md.
  *
  * Nothing lands after a request has ended: messages of a link arrive in order and each is answered, so a put that was
  * given up waits for the answers still due; late data of a get finds no request and is dropped.
@@ -9,17 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
-
-enum {
-	PUT_ENTRY = 8 + 8 + 4 + 4 + 8, /* region, offset, length, count, stride (only if count > 1) */
-	GET_ENTRY = 8 + 4 + 4 + 8,
-	PUT_LAST = 1,
-	MSG_SLACK = 256, /* frame and fixed part of a body */
-	FAILED_MAX = 4096,
-	CHUNK_ENTRIES = 512,
-	COPY_PIECE = 8192, /* shorter pieces are gathered by copying: a vector entry each costs more */
-};
+#include "pack.h"
 
 struct budget {
 	uint64_t data;
@@ -30,38 +20,62 @@ struct budget {
 static struct budget message_budget(const struct mc_req *r)
 {
 	const struct mc_ctx *ctx = r->ctx; /* the answer to a get may come by another link than the question */
-	struct budget b = {.data = r->ctx->cfg.pack_size, .entries = CHUNK_ENTRIES};
-	if (b.entries > ctx->iov_max - 1)
-		b.entries = ctx->iov_max - 1;
-	uint64_t meta = MSG_SLACK + r->payload_len + (uint64_t)b.entries * PUT_ENTRY;
+	struct budget b = {.data = ctx->cfg.pack_size, .entries = PACK_ENTRIES};
+	uint64_t meta = PACK_SLACK + r->payload_len + (uint64_t)b.entries * PACK_ENTRY;
 	if (meta + 1024 > ctx->msg_max) { /* tiny messages: a few entries, no payload beside them */
 		b.entries = b.entries < 16 ? b.entries : 16;
-		meta = MSG_SLACK + (uint64_t)b.entries * PUT_ENTRY;
+		meta = PACK_SLACK + (uint64_t)b.entries * PACK_ENTRY;
 	}
 	if (b.data > ctx->msg_max - meta)
 		b.data = ctx->msg_max - meta;
 	return b;
 }
 
+/* Of the box u, from piece `at` on, the largest box that fits into `room` pieces. */
+static uint32_t part_of_box(const struct mc_shape *u, uint32_t at, uint64_t room, struct mc_shape *out)
+{
+	uint32_t inside[MC_LEVELS] = {1}, k = 0; /* pieces in one step of a level */
+	for (uint32_t i = 1; i < MC_LEVELS; i++) {
+		inside[i] = inside[i - 1] * u->level[i - 1].count;
+		if (at % inside[i] == 0 && inside[i] <= room)
+			k = i;
+		else
+			break;
+	}
+	uint64_t fit = room / inside[k];
+	uint32_t left = u->level[k].count - at / inside[k] % u->level[k].count;
+	*out = *u;
+	out->level[k].count = fit < left ? (uint32_t)fit : left;
+	for (uint32_t i = k + 1; i < MC_LEVELS; i++)
+		out->level[i].count = 1;
+	out->pieces = inside[k] * out->level[k].count;
+	return out->pieces;
+}
+
 /*
  * The next entry that fits into `room` bytes: whole pieces of a run while they fit, else a part of one. Advances.
  * false: nothing left, or no room.
  */
-static bool next_entry(struct mc_req *r, uint64_t room, struct mc_run *e)
+static bool next_entry(struct mc_req *r, uint64_t room, struct mc_entry *e)
 {
 	if (r->next >= r->run_n || room == 0)
 		return false;
 	const struct mc_run *run = &r->run[r->next];
+	const struct mc_shape *u = &r->shape[run->shape];
 	struct mc_cursor *at = &r->at;
-	*e = *run;
-	e->addr += (uint64_t)at->piece * run->stride + at->off;
-	e->roff += (uint64_t)at->piece * run->rstride + at->off;
-	e->count = 1;
-	if (at->off == 0 && run->len <= room) {
-		uint64_t fit = room / run->len;
-		e->count = fit < run->count - at->piece ? (uint32_t)fit : run->count - at->piece;
-		at->piece += e->count;
+	*e = (struct mc_entry){.addr = run->addr, .rid = run->rid, .roff = run->roff, .len = run->len};
+	if (u->pieces > 1) {
+		struct mc_walk w;
+		mc_walk_at(&w, u, at->piece);
+		e->addr += w.here;
+		e->roff += w.there;
+	}
+	if (at->off == 0 && run->len <= room && u->pieces > 1) {
+		at->piece += part_of_box(u, at->piece, room / run->len, &e->shape);
 	} else {
+		e->shape = mc_shape_single[0];
+		e->addr += at->off;
+		e->roff += at->off;
 		e->len = run->len - at->off < room ? run->len - at->off : room;
 		at->off += e->len;
 		if (at->off == run->len) {
@@ -69,7 +83,7 @@ static bool next_entry(struct mc_req *r, uint64_t room, struct mc_run *e)
 			at->off = 0;
 		}
 	}
-	if (at->piece == run->count) {
+	if (at->piece == u->pieces) {
 		r->next++;
 		*at = (struct mc_cursor){.run = r->next};
 	}
@@ -98,9 +112,62 @@ static void launch(struct mc_req *r, struct mc_tx *tx, struct mc_wr *w, uint64_t
 	mc_tx_send(tx, w);
 }
 
-/* ---- bytes of an entry into a message ---- */
+/* ---- entries, and their bytes into a message ---- */
 
-static bool bounce_ready(struct mc_tx *tx, uint64_t room)
+void mc_entry_write(struct mc_wr *w, const struct mc_entry *e, uint64_t rid)
+{
+	uint8_t *levels = w->p;
+	mc_wr_u8(w, e->rid == rid ? PACK_SAME : 0);
+	if (e->rid != rid)
+		mc_wr_u64(w, e->rid);
+	mc_wr_u64(w, e->roff);
+	mc_wr_u32(w, (uint32_t)e->len);
+	if (e->shape.pieces == 1)
+		return;
+	for (uint32_t k = 0; k < MC_LEVELS && !w->bad; k++) {
+		if (e->shape.level[k].count == 1)
+			continue;
+		mc_wr_u32(w, e->shape.level[k].count);
+		mc_wr_u64(w, e->shape.level[k].rstride);
+		(*levels)++;
+	}
+}
+
+bool mc_entry_read(struct mc_rd *r, struct mc_entry *e, uint64_t left)
+{
+	uint64_t pieces = 1;
+	e->shape = mc_shape_single[0];
+	uint8_t levels = mc_rd_u8(r);
+	if ((levels & PACK_SAME) == 0)
+		e->rid = mc_rd_u64(r);
+	levels &= (uint8_t)~PACK_SAME;
+	e->roff = mc_rd_u64(r);
+	e->len = mc_rd_u32(r);
+	if (levels > MC_LEVELS)
+		return false;
+	for (uint32_t k = 0; k < levels; k++) {
+		e->shape.level[k].count = mc_rd_u32(r);
+		e->shape.level[k].rstride = mc_rd_u64(r);
+		pieces *= e->shape.level[k].count;
+		if (pieces == 0 || pieces > UINT32_MAX)
+			return false;
+	}
+	e->shape.pieces = (uint32_t)pieces;
+	return !r->bad && e->len > 0 && e->len <= left / pieces;
+}
+
+bool mc_entry_span(const struct mc_entry *e, uint64_t *span_out)
+{
+	uint64_t span = e->len, step;
+	for (uint32_t k = 0; k < MC_LEVELS; k++)
+		if (!mc_mul_u64(e->shape.level[k].count - 1, e->shape.level[k].rstride, &step) ||
+		    !mc_add_u64(span, step, &span))
+			return false;
+	*span_out = span;
+	return true;
+}
+
+bool mc_pack_bounce(struct mc_tx *tx, uint64_t room)
 {
 	if (tx->bounce_room >= room)
 		return true;
@@ -123,22 +190,28 @@ static void add_vector(struct mc_tx *tx, void *p, uint64_t len)
 	tx->iov[tx->iov_n++].iov_len = (size_t)len;
 }
 
-/*
- * Long pieces are sent from where they are, short ones copied together. Room was reckoned before: room for one vector
- * entry per list entry, and a bounce buffer for a whole message.
- */
-static void add_bytes(struct mc_tx *tx, const uint8_t *from, uint64_t len, uint32_t count, uint64_t stride, bool copy)
+void mc_pack_bytes(struct mc_tx *tx, const uint8_t *from, const struct mc_entry *e, bool remote)
 {
-	tx->data_len += (uint32_t)(len * count);
-	if (!copy) {
+	uint64_t len = e->len, total = len * e->shape.pieces;
+	uint8_t *to = tx->bounce + tx->bounce_len;
+	tx->data_len += (uint32_t)total;
+	/* The last vector entry but one is for what has to be copied after that. */
+	if (e->shape.pieces == 1 && len >= PACK_VECTOR && tx->iov_n + 2 <= tx->peer->ctx->iov_max) {
 		add_vector(tx, (void *)(uintptr_t)from, len);
 		return;
 	}
-	for (uint32_t i = 0; i < count; i++) {
-		memcpy(tx->bounce + tx->bounce_len, from + (uint64_t)i * stride, (size_t)len);
-		add_vector(tx, tx->bounce + tx->bounce_len, len);
-		tx->bounce_len += (uint32_t)len;
+	add_vector(tx, to, total);
+	tx->bounce_len += (uint32_t)total;
+	if (e->shape.pieces == 1) {
+		memcpy(to, from, (size_t)len);
+		return;
 	}
+	struct mc_walk w;
+	mc_walk_at(&w, &e->shape, 0);
+	do {
+		memcpy(to, from + (remote ? w.there : w.here), (size_t)len);
+		to += len;
+	} while (mc_walk_next(&w));
 }
 
 static void put_count(uint8_t *at, uint32_t n)
@@ -148,19 +221,18 @@ static void put_count(uint8_t *at, uint32_t n)
 	mc_wr_u32(&fix, n);
 }
 
-/* region, offset, length, count of each entry into the list; its bytes into the message. */
+/* Region and place of each entry into the list; its bytes into the message. */
 static uint32_t add_put_entries(struct mc_req *r, struct mc_tx *tx, struct mc_wr *w, struct budget b)
 {
-	struct mc_run e;
+	struct mc_entry e;
+	uint64_t rid = 0;
 	uint32_t n = 0;
 	while (n < b.entries && next_entry(r, b.data - tx->data_len, &e)) {
-		mc_wr_u64(w, e.rid);
-		mc_wr_u64(w, e.roff);
-		mc_wr_u32(w, (uint32_t)e.len);
-		mc_wr_u32(w, e.count);
-		if (e.count > 1)
-			mc_wr_u64(w, e.rstride);
-		add_bytes(tx, e.addr, e.len, e.count, e.stride, e.count > 1 || e.len < COPY_PIECE);
+		mc_entry_write(w, &e, rid);
+		rid = e.rid;
+		if (r->next < r->run_n)
+			mc_copy_prefetch(r->run[r->next].addr);
+		mc_pack_bytes(tx, e.addr, &e, false);
 		n++;
 	}
 	return n;
@@ -170,7 +242,7 @@ static bool put_step(struct mc_req *r)
 {
 	struct budget b = message_budget(r);
 	struct mc_tx *tx = mc_tx_get(r->peer, MC_MSG_PUT, true);
-	if (tx == NULL || !bounce_ready(tx, b.data)) {
+	if (tx == NULL || !mc_pack_bounce(tx, b.data)) {
 		if (tx != NULL)
 			mc_tx_put(tx);
 		mc_req_fail(r, MC_ERR_NOMEM);
@@ -189,7 +261,7 @@ static bool put_step(struct mc_req *r)
 	 */
 	uint64_t used = MC_FRAME_LEN + mc_wr_len(&w) + tx->data_len;
 	if (r->next == r->run_n && (n == 0 || used + r->payload_len + 64 <= r->ctx->msg_max)) {
-		*flags = PUT_LAST;
+		*flags = PACK_LAST;
 		mc_notify_encode(r, &w);
 		r->notify_sent = true;
 	}
@@ -223,24 +295,19 @@ static bool get_step(struct mc_req *r)
 		return false;
 	}
 	struct mc_wr w;
-	struct mc_run e;
+	struct mc_entry e;
 	struct budget b = message_budget(r);
 	uint64_t rid = r->run[r->next].rid;
 	mc_tx_body(tx, &w);
 	mc_wr_u64(&w, r->xfer);
 	mc_wr_u32(&w, r->chunk_n - 1);
-	mc_wr_u64(&w, rid);
 	uint8_t *count = w.p;
 	mc_wr_u32(&w, 0);
 	uint32_t n = 0;
 	while (n < b.entries && r->next < r->run_n && r->run[r->next].rid == rid &&
 	       next_entry(r, b.data - c->len, &e)) {
-		mc_wr_u64(&w, e.roff);
-		mc_wr_u32(&w, (uint32_t)e.len);
-		mc_wr_u32(&w, e.count);
-		if (e.count > 1)
-			mc_wr_u64(&w, e.rstride);
-		c->len += (uint32_t)(e.len * e.count);
+		mc_entry_write(&w, &e, n > 0 ? rid : 0);
+		c->len += (uint32_t)(e.len * e.shape.pieces);
 		n++;
 	}
 	put_count(count, n);
@@ -265,170 +332,6 @@ void mc_pack_abandon(struct mc_req *r)
 	mc_tx_body(tx, &w);
 	mc_wr_u64(&w, r->xfer);
 	mc_tx_send(tx, &w);
-}
-
-/* ---- the target's side ---- */
-
-static struct mc_failed *failed_find(struct mc_peer *p, uint64_t xfer)
-{
-	for (struct mc_list *l = p->failed.next; l != &p->failed; l = l->next) {
-		struct mc_failed *f = mc_container_of(l, struct mc_failed, node);
-		if (f->xfer == xfer)
-			return f;
-	}
-	return NULL;
-}
-
-static void failed_drop(struct mc_peer *p, struct mc_failed *f)
-{
-	mc_list_del(&f->node);
-	p->failed_n--;
-	free(f);
-}
-
-void mc_failed_clear(struct mc_peer *p)
-{
-	while (!mc_list_empty(&p->failed))
-		failed_drop(p, mc_container_of(p->failed.next, struct mc_failed, node));
-}
-
-/* The rest of a transfer of which a part was refused is refused too, so that its notification never comes. */
-static void failed_add(struct mc_peer *p, uint64_t xfer, mc_status_t s)
-{
-	struct mc_failed *f = p->failed_n < FAILED_MAX ? malloc(sizeof(*f)) : NULL;
-	if (f == NULL) {
-		mc_peer_fail(p, MC_ERR_PROTO, "%u transfers of it failed and were never ended", p->failed_n);
-		return;
-	}
-	f->xfer = xfer;
-	f->status = s;
-	mc_list_add_tail(&p->failed, &f->node);
-	p->failed_n++;
-}
-
-static void send_ack(struct mc_peer *p, uint64_t xfer, uint32_t bytes, mc_status_t s)
-{
-	struct mc_tx *tx = mc_tx_get(p, MC_MSG_ACK, false);
-	if (tx == NULL) {
-		mc_peer_fail(p, MC_ERR_NOMEM, "no memory to answer it");
-		return;
-	}
-	struct mc_wr w;
-	mc_tx_body(tx, &w);
-	mc_wr_u64(&w, xfer);
-	mc_wr_u32(&w, bytes);
-	mc_wr_u32(&w, (uint32_t)(int32_t)s);
-	mc_tx_send(tx, &w);
-}
-
-/* Where the first piece of an entry is here, all of whose pieces lie inside the region. */
-static mc_status_t region_at(struct mc_peer *p, uint64_t id, const struct mc_run *e, uint8_t **addr_out,
-			     struct mc_mem **mem_out)
-{
-	struct mc_mem *m = mc_region_find(p->ctx, id);
-	uint64_t span = 0;
-	bool fits = mc_mul_u64(e->count - 1, e->rstride, &span) && mc_add_u64(span, e->len, &span);
-	mc_status_t s = MC_OK;
-	if (m == NULL)
-		s = MC_ERR_STALE;
-	else if (!fits || !mc_range_ok(e->roff, span, m->len))
-		s = MC_ERR_RANGE;
-	else if (m->kind != MC_KIND_HOST)
-		s = MC_ERR_UNSUPPORTED;
-	if (s != MC_OK) {
-		if (mc_ratelimit_ok(&p->noise, 5))
-			mc_warn("rank %u: peer %u wants %u x %llu bytes at %llu of region %llx: %s", p->ctx->rank,
-				p->id, e->count, (unsigned long long)e->len, (unsigned long long)e->roff,
-				(unsigned long long)id, mc_status_text(s));
-		return s;
-	}
-	*addr_out = m->addr + e->roff;
-	if (mem_out != NULL)
-		*mem_out = m;
-	return MC_OK;
-}
-
-/* Offset, length, count and stride of an entry; its bytes, together, at most `left`. */
-static bool read_entry(struct mc_rd *r, struct mc_run *e, uint64_t left)
-{
-	e->roff = mc_rd_u64(r);
-	e->len = mc_rd_u32(r);
-	e->count = mc_rd_u32(r);
-	e->rstride = e->count > 1 ? mc_rd_u64(r) : 0;
-	return !r->bad && e->count > 0 && e->len <= left / e->count;
-}
-
-/* MC_ERR_PROTO: the list and the data do not belong together. */
-static mc_status_t scatter(struct mc_peer *p, struct mc_rd *r, uint32_t n, const uint8_t *data, uint32_t len)
-{
-	struct mc_run e;
-	uint64_t left = len;
-	mc_status_t result = MC_OK;
-	for (uint32_t i = 0; i < n; i++) {
-		uint64_t rid = mc_rd_u64(r);
-		uint8_t *to;
-		if (!read_entry(r, &e, left))
-			return MC_ERR_PROTO;
-		if (result == MC_OK)
-			result = region_at(p, rid, &e, &to, NULL);
-		for (uint32_t k = 0; k < e.count && result == MC_OK; k++)
-			memcpy(to + (uint64_t)k * e.rstride, data + (uint64_t)k * e.len, (size_t)e.len);
-		data += e.len * e.count;
-		left -= e.len * e.count;
-	}
-	return left == 0 ? result : MC_ERR_PROTO;
-}
-
-/* The list alone, without moving a byte: a refused transfer's message is still read to its end. */
-static void skip_list(struct mc_rd *r, uint32_t n)
-{
-	struct mc_run e;
-	for (uint32_t i = 0; i < n && !r->bad; i++) {
-		mc_rd_u64(r);
-		if (!read_entry(r, &e, UINT64_MAX))
-			r->bad = true;
-	}
-}
-
-void mc_on_put(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len)
-{
-	uint64_t xfer = mc_rd_u64(r);
-	uint8_t flags = mc_rd_u8(r);
-	uint32_t n = mc_rd_u32(r);
-	if (r->bad)
-		return;
-	struct mc_failed *f = mc_list_empty(&p->failed) ? NULL : failed_find(p, xfer);
-	mc_status_t s;
-	if (f != NULL) {
-		s = f->status;
-		skip_list(r, n);
-	} else {
-		s = scatter(p, r, n, data, len);
-	}
-	if (s == MC_ERR_PROTO && f == NULL) {
-		r->bad = true;
-		return;
-	}
-	if (s == MC_OK && (flags & PUT_LAST)) {
-		if (mc_notify_apply(p, r) != MC_OK)
-			r->bad = true;
-	} else if (flags & PUT_LAST) {
-		mc_rd_bytes(r, mc_rd_left(r));
-	}
-	if (s != MC_OK && f == NULL && !(flags & PUT_LAST))
-		failed_add(p, xfer, s);
-	if (f != NULL && (flags & PUT_LAST))
-		failed_drop(p, f);
-	if (!r->bad)
-		send_ack(p, xfer, len, s);
-}
-
-void mc_on_cancel(struct mc_peer *p, struct mc_rd *r)
-{
-	uint64_t xfer = mc_rd_u64(r);
-	struct mc_failed *f = failed_find(p, xfer);
-	if (f != NULL)
-		failed_drop(p, f);
 }
 
 static void window_back(struct mc_peer *p, uint64_t bytes)
@@ -463,96 +366,40 @@ void mc_on_ack(struct mc_peer *p, struct mc_rd *r)
 		mc_req_settle(q);
 }
 
-static void reply_gone(struct mc_tx *tx, mc_status_t s)
-{
-	(void)s;
-	if (tx->mem != NULL && --tx->mem->serving == 0) {
-		atomic_fetch_add(&tx->peer->ctx->peer_seq, 1); /* mc_mem_free() may wait for it */
-		mc_wake(tx->peer->ctx, &tx->peer->ctx->peer_seq);
-	}
-}
-
-/* Bytes that a list of entries asks for. false: malformed. */
-static bool list_total(struct mc_rd r, uint32_t n, uint64_t *total)
-{
-	struct mc_run e;
-	*total = 0;
-	for (uint32_t i = 0; i < n; i++) {
-		if (!read_entry(&r, &e, UINT32_MAX - *total))
-			return false;
-		*total += e.len * e.count;
-	}
-	return true;
-}
-
-/* The pieces of a get, whose list is known to be well formed, into the reply. */
-static mc_status_t gather(struct mc_peer *p, struct mc_rd *r, struct mc_tx *tx, uint64_t rid, uint32_t n,
-			  uint64_t total)
-{
-	struct mc_run e;
-	mc_status_t result = total + MSG_SLACK > p->ctx->msg_max ? MC_ERR_RANGE : MC_OK;
-	if (result == MC_OK && !bounce_ready(tx, total))
-		result = MC_ERR_NOMEM;
-	for (uint32_t i = 0; i < n && read_entry(r, &e, UINT32_MAX); i++) {
-		uint8_t *from;
-		if (result == MC_OK)
-			result = region_at(p, rid, &e, &from, &tx->mem);
-		if (result == MC_OK)
-			add_bytes(tx, from, e.len, e.count, e.rstride, e.count > 1 || e.len < COPY_PIECE);
-	}
-	return result;
-}
-
-void mc_on_get(struct mc_peer *p, struct mc_rd *r)
-{
-	uint64_t xfer = mc_rd_u64(r);
-	uint32_t chunk = mc_rd_u32(r);
-	uint64_t rid = mc_rd_u64(r), total = 0;
-	uint32_t n = mc_rd_u32(r);
-	if (r->bad || n > CHUNK_ENTRIES || !list_total(*r, n, &total) || mc_peer_start(p) != MC_OK ||
-	    n > p->ctx->iov_max - 1) {
-		r->bad = true;
-		return;
-	}
-	struct mc_tx *tx = mc_tx_get(p, MC_MSG_GET_DATA, true);
-	if (tx == NULL) {
-		mc_peer_fail(p, MC_ERR_NOMEM, "no memory to answer it");
-		return;
-	}
-	mc_status_t s = gather(p, r, tx, rid, n, total);
-	if (s != MC_OK) {
-		tx->iov_n = 1;
-		tx->mem = NULL;
-		tx->data_len = 0;
-	}
-	struct mc_wr w;
-	mc_tx_body(tx, &w);
-	mc_wr_u64(&w, xfer);
-	mc_wr_u32(&w, chunk);
-	mc_wr_u32(&w, (uint32_t)total);
-	mc_wr_u32(&w, (uint32_t)(int32_t)s);
-	if (tx->mem != NULL) {
-		tx->mem->serving++;
-		tx->done = reply_gone;
-	}
-	mc_tx_send(tx, &w);
-}
-
 /* Bytes of one chunk to where the caller's table says. */
 static void land(struct mc_req *q, const struct mc_chunk *c, const uint8_t *data)
 {
 	struct mc_cursor at = c->at;
 	uint64_t left = c->len;
+	bool stream = q->ctx->streams && left >= PACK_STREAM;
 	while (left > 0) {
 		const struct mc_run *u = &q->run[at.run];
-		uint64_t len = u->len - at.off < left ? u->len - at.off : left;
-		memcpy(u->addr + (uint64_t)at.piece * u->stride + at.off, data, (size_t)len);
-		data += len;
-		left -= len;
-		at.off = 0;
-		if (++at.piece == u->count)
-			at = (struct mc_cursor){.run = at.run + 1};
+		struct mc_walk w;
+		bool more;
+		mc_walk_at(&w, &q->shape[u->shape], at.piece);
+		do {
+			uint64_t len = u->len - at.off < left ? u->len - at.off : left;
+			mc_copy(u->addr + w.here + at.off, data, (size_t)len, stream);
+			data += len;
+			left -= len;
+			at.off = 0;
+			more = mc_walk_next(&w);
+		} while (more && left > 0);
+		at = (struct mc_cursor){.run = at.run + 1};
 	}
+	mc_copy_fence(stream);
+}
+
+bool mc_get_data_place(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len)
+{
+	struct mc_req *q = mc_req_find(p, mc_rd_u64(r));
+	uint32_t k = mc_rd_u32(r);
+	mc_rd_u32(r);
+	if (mc_rd_u32(r) != MC_OK || r->bad || q == NULL || q->kind != MC_REQ_GET || q->failing != MC_OK ||
+	    k >= q->chunk_n || q->chunk[k].done || q->chunk[k].len != len)
+		return false;
+	land(q, &q->chunk[k], data);
+	return true;
 }
 
 void mc_on_get_data(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len)
@@ -576,7 +423,7 @@ void mc_on_get_data(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uin
 		mc_req_fail(q, s);
 		return;
 	}
-	if (q->failing == MC_OK)
+	if (q->failing == MC_OK && data != NULL)
 		land(q, &q->chunk[k], data);
 	mc_req_settle(q);
 }

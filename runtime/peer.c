@@ -171,7 +171,7 @@ void mc_peer_fail(struct mc_peer *p, mc_status_t why, const char *fmt, ...)
 {
 	if (p->state == MC_PEER_DOWN || !mc_list_empty(&p->dying))
 		return;
-	char text[240], line[480];
+	char text[640], line[880];
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);

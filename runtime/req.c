@@ -69,6 +69,8 @@ struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind)
 	r->at = (struct mc_cursor){0, 0, 0};
 	r->run_n = r->pin_n = r->chunk_n = 0;
 	r->slice = r->store;
+	r->shape = mc_shape_single;
+	r->shape_n = 0;
 	r->list = NULL;
 	r->deadline_ns = INT64_MAX;
 	r->notify_flags = 0;
@@ -104,6 +106,14 @@ mc_status_t mc_req_reserve(struct mc_req *r, uint32_t runs)
 	r->store = r->slice = a;
 	r->run_room = runs;
 	return MC_OK;
+}
+
+mc_status_t mc_req_shape(struct mc_req *r, const struct mc_shape *s, uint32_t *number_out)
+{
+	mc_status_t st = mc_shape_number(&r->shape_store, &r->shape_n, &r->shape_room, s, number_out);
+	if (st == MC_OK)
+		r->shape = r->shape_store;
+	return st;
 }
 
 /* Runs of slices with the same two regions take one pin. */
@@ -292,6 +302,7 @@ void mc_reqs_free(struct mc_ctx *ctx)
 		if (atomic_load(&r->refs) > 0 && mc_list_empty(&r->node))
 			held++;
 		free(r->store);
+		free(r->shape_store);
 		free(r->pin);
 		free(r->chunk);
 		free(r->payload);

@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "copy.h"
 #include "shm.h"
 
 enum {
@@ -118,7 +119,7 @@ static mc_status_t box_create(struct mc_be *be, char *why, size_t why_len)
 		sizeof(struct shm_inbox) + be->ring_size * SHM_SLOTS; /* a hole: pages come with the first senders */
 	be->fd = memfd_create("mc-shm", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (be->fd < 0) {
-		snprintf(why, why_len, "memfd_create: %s", strerror(errno));
+		snprintf(why, why_len, "memfd_create: %s%s", strerror(errno), mc_errno_hint(errno));
 		return MC_ERR_UNSUPPORTED;
 	}
 	if (ftruncate(be->fd, (off_t)be->file_len) != 0 ||
@@ -129,7 +130,7 @@ static mc_status_t box_create(struct mc_be *be, char *why, size_t why_len)
 	}
 	p = mmap(NULL, sizeof(struct shm_inbox), PROT_READ | PROT_WRITE, MAP_SHARED, be->fd, 0);
 	if (p == MAP_FAILED) {
-		snprintf(why, why_len, "mmap of the inbox: %s", strerror(errno));
+		snprintf(why, why_len, "mmap of the inbox: %s%s", strerror(errno), mc_errno_hint(errno));
 		goto undo_fd;
 	}
 	be->box = p;
@@ -176,7 +177,7 @@ undo_epoll:
 undo_sock:
 	close(be->sock);
 fail:
-	snprintf(why, why_len, "unix socket for wake-ups: %s", strerror(errno));
+	snprintf(why, why_len, "unix socket for wake-ups: %s%s", strerror(errno), mc_errno_hint(errno));
 	return MC_ERR_UNSUPPORTED;
 }
 
@@ -211,7 +212,7 @@ static mc_status_t shm_open_be(const struct mc_be_cfg *cfg, struct mc_be **be_ou
 	be->timer = -1;
 	be->next_key = 1;
 	be->budget = SHM_QUANTUM;
-	be->nt = mc_shm_nt_pays();
+	be->nt = mc_copy_stream_pays();
 	mc_list_init(&be->peers);
 	mc_list_init(&be->dying);
 	mc_list_init(&be->eps);

@@ -194,7 +194,8 @@ const char *mc_shm_addr_foreign(const struct mc_be *be, const struct shm_addr *a
 	if (a->netns != be->netns)
 		return "another network namespace, which counts as another host";
 	if (a->pidns != be->pidns)
-		return "another pid namespace (start both in one container, or share it)";
+		return "another pid namespace (start both in one container, or share it) "
+		       "[pid-namespace, see mcinfo doctor]";
 	if (a->uid != be->uid)
 		return "another user";
 	return NULL;

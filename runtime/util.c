@@ -32,3 +32,18 @@ uint64_t mc_random_u64(void)
 	}
 	return v;
 }
+
+const char *mc_errno_hint(int err)
+{
+	switch (err) {
+	case EMFILE:
+	case ENFILE:
+		return " (ulimit -n) [open-files, see mcinfo doctor]";
+	case EAGAIN:
+		return " (ulimit -u, pids.max) [process-limit, see mcinfo doctor]";
+	case ENOMEM:
+		return " [memory, see mcinfo doctor]";
+	default:
+		return "";
+	}
+}

@@ -52,6 +52,9 @@ static inline int64_t mc_now_ns(void)
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* The doctor's check for what an errno means wherever it comes from, to end a message with; "": none. */
+const char *mc_errno_hint(int err);
+
 /* Absolute deadline of a relative timeout (MC_FOREVER or negative: INT64_MAX, which no clock reaches). */
 static inline int64_t mc_deadline(int64_t now_ns, int64_t timeout_ns)
 {

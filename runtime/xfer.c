@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "dlist.h"
 
 enum { PACK_INLINE = 64 * 1024 }; /* so much the caller packs into messages itself */
 
@@ -74,7 +74,7 @@ bool mc_xfer_slice_join(struct mc_be_slice *last, const struct mc_be_slice *s)
 
 bool mc_xfer_run_join(struct mc_run *last, const struct mc_run *s)
 {
-	if (last->rid != s->rid || last->count != 1 || last->addr + last->len != s->addr ||
+	if (last->rid != s->rid || last->shape != 0 || last->addr + last->len != s->addr ||
 	    last->roff + last->len != s->roff)
 		return false;
 	last->len += s->len;
@@ -90,8 +90,7 @@ static void add_rma(struct mc_req *r, const struct mc_slice *s, uint32_t k)
 
 static void add_packed(struct mc_req *r, const struct mc_slice *s)
 {
-	struct mc_run x = {
-		.addr = s->mem->addr + s->off, .rid = s->rmem->id, .roff = s->roff, .len = s->len, .count = 1};
+	struct mc_run x = {.addr = s->mem->addr + s->off, .rid = s->rmem->id, .roff = s->roff, .len = s->len};
 	if (r->run_n == 0 || !mc_xfer_run_join(&r->run[r->run_n - 1], &x))
 		r->run[r->run_n++] = x;
 }
@@ -99,14 +98,15 @@ static void add_packed(struct mc_req *r, const struct mc_slice *s)
 mc_status_t mc_xfer_add(struct mc_req *r, const struct mc_xfer_run *x)
 {
 	uint64_t bytes;
-	if (!mc_mul_u64(x->len, x->count, &bytes) || !mc_add_u64(r->bytes, bytes, &r->bytes))
+	uint32_t pieces = r->shape[x->shape].pieces;
+	if (!mc_mul_u64(x->len, pieces, &bytes) || !mc_add_u64(r->bytes, bytes, &r->bytes))
 		return MC_ERR_INVAL;
 	if (!r->rma && x->mem->kind != MC_KIND_HOST)
 		return MC_ERR_UNSUPPORTED;
 	mc_status_t s = mc_req_pin(r, x->mem, x->rmem);
 	if (s != MC_OK)
 		return s;
-	r->slices += x->count;
+	r->slices += pieces;
 	if (r->rma) {
 		r->strided = true;
 		r->srun[r->run_n++] = (struct mc_srun){x->mem->be_mem[link_index(r->peer)],
@@ -114,12 +114,10 @@ mc_status_t mc_xfer_add(struct mc_req *r, const struct mc_xfer_run *x)
 						       x->rmem->be_rmem,
 						       x->roff,
 						       x->len,
-						       x->stride,
-						       x->rstride,
-						       x->count};
+						       x->shape};
 	} else {
-		r->run[r->run_n++] = (struct mc_run){
-			x->mem->addr + x->off, x->rmem->id, x->roff, x->len, x->stride, x->rstride, x->count};
+		r->run[r->run_n++] =
+			(struct mc_run){x->mem->addr + x->off, x->rmem->id, x->roff, x->len, x->shape};
 	}
 	return MC_OK;
 }
@@ -213,14 +211,14 @@ void mc_xfer_notify(struct mc_req *r)
 /* The next pieces of strided runs as plain slices. */
 static uint32_t expand(const struct mc_req *r, struct mc_be_slice *out)
 {
-	struct mc_cursor at = r->at;
-	uint32_t n = 0;
-	while (n < MC_SCRATCH && at.run < r->run_n) {
-		const struct mc_srun *u = &r->srun[at.run];
-		out[n++] = (struct mc_be_slice){u->mem, u->off + (uint64_t)at.piece * u->stride, u->rmem,
-						u->roff + (uint64_t)at.piece * u->rstride, u->len};
-		if (++at.piece == u->count)
-			at = (struct mc_cursor){.run = at.run + 1};
+	uint32_t n = 0, piece = r->at.piece;
+	for (uint32_t i = r->at.run; n < MC_SCRATCH && i < r->run_n; i++, piece = 0) {
+		const struct mc_srun *u = &r->srun[i];
+		struct mc_walk w;
+		mc_walk_at(&w, &r->shape[u->shape], piece);
+		do {
+			out[n++] = (struct mc_be_slice){u->mem, u->off + w.here, u->rmem, u->roff + w.there, u->len};
+		} while (n < MC_SCRATCH && mc_walk_next(&w));
 	}
 	return n;
 }
@@ -232,7 +230,8 @@ static void advance(struct mc_req *r, uint32_t taken)
 		return;
 	}
 	while (taken > 0) {
-		uint32_t left = r->srun[r->at.run].count - r->at.piece, k = taken < left ? taken : left;
+		uint32_t left = r->shape[r->srun[r->at.run].shape].pieces - r->at.piece;
+		uint32_t k = taken < left ? taken : left;
 		r->at.piece += k;
 		taken -= k;
 		if (k == left)

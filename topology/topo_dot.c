@@ -208,12 +208,14 @@ static void plot_head(const struct mc_topo *t, const char *png, FILE *to)
 	const char *name = strrchr(t->source, '/');
 
 	fprintf(to, "set terminal pngcairo noenhanced size %u,%u font 'sans,11'\nset output ",
-		380 + 84 * (columns < 4 ? 4 : columns), 240 + 34 * (rows < 4 ? 4 : rows));
+		350 + 84 * (columns < 4 ? 4 : columns), 240 + 34 * (rows < 4 ? 4 : rows));
 	quoted(to, png);
 	fputs("\nset title ", to);
 	quoted(to, name != NULL ? name + 1 : t->source);
-	fputs(" font ',13'\nset xlabel 'framed: used for this memory    thin: used for TCP    red: port or interface "
-	      "not usable'\n",
+	/* In the middle of the whole picture: below a narrow matrix it would be cut off. The empty label keeps room. */
+	fputs(" font ',13'\nset xlabel ' '\n"
+	      "set label 'framed: used for this memory    thin: used for TCP    red: port or interface not usable' at "
+	      "screen 0.5, screen 0.03 center\n",
 	      to);
 	fprintf(to, "set xrange [-0.5:%u.5]\nset yrange [%u.5:-0.5]\nset cbrange [-0.5:5.5]\n", columns - 1, rows - 1);
 	fputs("set palette maxcolors 6\n"
@@ -221,7 +223,7 @@ static void plot_head(const struct mc_topo *t, const char *png, FILE *to)
 	      "set cbtics ('other package' 0, 'place unknown' 1, 'same package' 2, 'same NUMA node' 3, 'same host "
 	      "bridge' 4, "
 	      "'same PCIe switch' 5) scale 0\n"
-	      "set rmargin 26\nset tics nomirror scale 0\nset xtics rotate by 35 right\nunset key\nset border 0\n",
+	      "set rmargin 22\nset tics nomirror scale 0\nset xtics rotate by 35 right\nunset key\nset border 0\n",
 	      to);
 }
 

@@ -75,7 +75,7 @@ static bool nic_list(const struct mc_be_cfg *cfg, char *out, size_t room)
 	for (uint32_t i = 0; i < cfg->nic_n && at < room; i++) {
 		const struct mc_be_nic *nic = &cfg->nic[i];
 		const char *comma = at > 0 ? "," : "";
-		if (!nic->use || (cfg->transports & (nic->port > 0 ? MC_TP_RDMA : MC_TP_TCP)) == 0)
+		if (!(nic->use || nic->apart) || (cfg->transports & (nic->port > 0 ? MC_TP_RDMA : MC_TP_TCP)) == 0)
 			continue;
 		if (nic->port > 0)
 			at += (size_t)snprintf(out + at, room - at, "%s%s:%u", comma, nic->name, nic->port);
@@ -143,9 +143,9 @@ static void explain_none(uint32_t transports, ucs_status_t st, char *why, size_t
 	char devices[256] = "";
 
 	if (transports != MC_TP_RDMA) {
-		snprintf(why, why_len, "UCX finds no usable device: %s; is UCX_TLS or UCX_NET_DEVICES set? "
-			 "[tcp-interface, see mcinfo doctor]",
-			 ucs_status_string(st));
+		snprintf(why, why_len,
+			 "UCX finds no usable device: %s; is UCX_TLS or UCX_NET_DEVICES set? [%s, see mcinfo doctor]",
+			 ucs_status_string(st), transports == MC_TP_SHM ? "dev-shm" : "tcp-interface");
 		return;
 	}
 	list_devices("/sys/class/infiniband", devices, sizeof(devices));

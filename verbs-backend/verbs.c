@@ -199,6 +199,9 @@ static void fds_run(struct mc_be *be)
 		case VB_FD_TIMER:
 			on_timer(be);
 			break;
+		case VB_FD_JOB:
+			mc_vb_jobs_run(be, true);
+			break;
 		case VB_FD_CM:
 			break;
 		}
@@ -244,6 +247,8 @@ void mc_vb_progress(struct mc_be *be)
 	if (be->armed || ++be->polls % LOOK_EVERY == 0)
 		fds_run(be);
 	be->armed = false;
+	if (!mc_list_empty(&be->jobs))
+		mc_vb_jobs_run(be, false);
 	cqs_run(be);
 	work_run(be);
 	if (be->rails_due)
@@ -297,6 +302,8 @@ static void be_init(struct mc_be *be, const struct mc_be_cfg *cfg)
 	be->epfd = -1;
 	be->timer_ns = INT64_MAX;
 	be->listener = (struct vb_fd){.kind = VB_FD_LISTEN, .fd = -1};
+	be->job_fd.fd = -1;
+	mc_list_init(&be->jobs);
 	be->timer = (struct vb_fd){.kind = VB_FD_TIMER, .fd = -1};
 	for (size_t i = 0; i < MC_ARRAY_LEN(lists); i++)
 		mc_list_init(lists[i]);
@@ -376,6 +383,7 @@ static void be_free(struct mc_be *be)
 	while (!mc_list_empty(&be->ctls))
 		mc_vb_ctl_drop(mc_container_of(be->ctls.next, struct vb_ctl, node));
 	mc_vb_ctls_free(be);
+	mc_vb_jobs_close(be);
 	while (be->lent_heap_n > 0)
 		free(be->lent_heap[--be->lent_heap_n]);
 	for (uint32_t i = 0; i < be->ev_n; i++)
@@ -405,6 +413,8 @@ static mc_status_t parts_open(struct mc_be *be, const struct mc_be_cfg *cfg, cha
 		return s;
 	snprintf(why, why_len, "no memory, or no RDMA objects: see the log");
 	s = fds_open(be);
+	if (s == MC_OK)
+		s = mc_vb_jobs_open(be);
 	if (s == MC_OK)
 		s = mc_vb_area_open(be);
 	for (uint32_t i = 0; i < be->nic_n && s == MC_OK; i++)

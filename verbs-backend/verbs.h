@@ -8,8 +8,9 @@
  * again elsewhere; so nothing lands late. Messages are packets with numbers that run over all rails.
  *
  * verbs.c: table, open, close, arm, poll, events; verbs_dev.c: ports; verbs_ctl.c verbs_dial.c: control channel;
- * verbs_link.c: links, eps; verbs_rail.c verbs_qp.c: rails; verbs_cq.c: completions; verbs_msg.c verbs_rx.c: messages;
- * verbs_post.c: transfers; verbs_again.c: what a failed rail leaves; verbs_mem.c: regions; verbs_cg.c: rdma cgroup.
+ * verbs_link.c: links, eps; verbs_rail.c verbs_rails.c verbs_qp.c verbs_job.c: rails; verbs_cq.c: completions;
+ * verbs_msg.c verbs_rx.c: messages; verbs_post.c: transfers; verbs_again.c: what a failed rail leaves; verbs_idle.c:
+ * more peers than queue pairs; verbs_mem.c: regions; verbs_cg.c: rdma cgroup.
  */
 #ifndef MC_VERBS_H
 #define MC_VERBS_H
@@ -39,7 +40,7 @@ enum {
 };
 
 /* What an epoll event is about: first field of whatever has a descriptor in the set. */
-enum vb_fd_kind { VB_FD_LISTEN, VB_FD_CTL, VB_FD_CQ, VB_FD_ASYNC, VB_FD_TIMER, VB_FD_CM };
+enum vb_fd_kind { VB_FD_LISTEN, VB_FD_CTL, VB_FD_CQ, VB_FD_ASYNC, VB_FD_TIMER, VB_FD_JOB, VB_FD_CM };
 struct vb_fd {
 	enum vb_fd_kind kind;
 	int fd; /* -1: none */
@@ -107,15 +108,16 @@ struct vb_qp {
 	struct vb_wr *ring;
 	uint64_t head, done, bytes; /* bytes: under way */
 	uint64_t sent, got;         /* sends posted, packets received */
-	uint32_t slot, gen, depth, inline_max, psn;
+	uint32_t slot, gen, depth, inline_max, psn, num;
 	uint8_t lane;
-	bool last_wqe;
+	bool last_wqe, broken; /* broken: a request has failed; whatever ends after it has not been done */
 };
 
 enum vb_rail_state {
-	RAIL_IDLE,    /* nothing: not tried yet, or taken down on both sides */
-	RAIL_OFFERED, /* leader: waits for ANSWER */
-	RAIL_WAITING, /* follower: has answered, waits for READY */
+	RAIL_IDLE,       /* nothing: not tried yet, or taken down on both sides */
+	RAIL_CONNECTING, /* its queue pairs are being connected: follower after OFFER, leader after ANSWER */
+	RAIL_OFFERED,    /* leader: waits for ANSWER */
+	RAIL_WAITING,    /* follower: has answered, waits for READY */
 	RAIL_PROBING,
 	RAIL_UP,
 	RAIL_FAILING, /* its queue pairs are in error, what they still report is collected */
@@ -129,8 +131,10 @@ struct vb_rail {
 	bool peer_down; /* the peer's DOWN of this generation has come */
 	bool down_sent;
 	bool tried, at_once; /* at_once: rebuilt without waiting */
+	bool idle;           /* taken down because not used */
 	uint32_t gen, failures;
 	struct vb_qp *qp[VB_QPS_MAX];
+	struct vb_job *job;
 	uint64_t got[VB_QPS_MAX], peer_got[VB_QPS_MAX];
 	uint64_t probe_addr;
 	uint32_t probe_key;
@@ -189,12 +193,15 @@ struct vb_link {
 	uint64_t peer; /* instance */
 	struct vb_addr addr;
 	bool leader, self, met; /* met: there has been a session */
+	bool wanted;            /* a post was refused for want of a rail */
+	bool starved;           /* no queue pairs to be had at the last try */
+	bool asleep;            /* its rails are down because nobody used them */
 	mc_status_t why;        /* of a dead one */
 	struct mc_list eps, rmems, ops, txq, again;
 	/* control channel */
 	struct vb_ctl *ctl, *dial;
 	uint32_t dial_at, dial_refused, dial_round;
-	int64_t dial_ns, deadline_ns, bye_ns;
+	int64_t dial_ns, deadline_ns, bye_ns, starved_ns; /* starved_ns: since when */
 	/* rails */
 	uint32_t rail_n, up_n, lane_n, epoch;
 	struct vb_rail rail[VB_RAIL_MAX];
@@ -206,7 +213,8 @@ struct vb_link {
 	struct vb_win win;
 	struct vb_buf *held[VB_WIN_MAX];
 	uint64_t rx_taken, rx_told;
-	uint8_t *msg; /* being put together */
+	bool told_lost; /* what was told last may not have come */
+	uint8_t *msg;   /* being put together */
 	uint32_t msg_at, msg_total;
 };
 
@@ -285,11 +293,12 @@ struct mc_be {
 	uint32_t slot_free_n;
 	/* descriptors */
 	int epfd;
-	struct vb_fd listener, timer;
+	struct vb_fd listener, timer, job_fd;
 	int64_t timer_ns;
-	bool armed, fatal, rails_due, links_due, in_cq;
+	bool armed, fatal, rails_due, links_due, in_cq, limit_told;
 	uint32_t polls;
 	struct mc_list links, working, lru, mems, loose, ctls, free_ops, free_tx, free_gather, lent;
+	struct mc_list jobs;
 	uint32_t links_n, ctls_n;
 	struct mc_list dead_ctls;
 	struct vb_qp **qp; /* [VB_QP_TABLE], by slot, grown */
@@ -361,31 +370,61 @@ struct vb_link *mc_vb_link_new(struct mc_be *be, const struct vb_addr *a);
 void mc_vb_link_session(struct vb_link *link, bool resumed); /* the control channel is open */
 void mc_vb_link_up(struct vb_link *link);
 void mc_vb_link_fail(struct vb_link *link, mc_status_t s, int32_t native, const char *text);
-void mc_vb_link_trouble(struct vb_link *link); /* its deadline runs while rails or control channel are missing */
-void mc_vb_link_settle(struct vb_link *link);  /* a leaving link may be done */
+void mc_vb_link_trouble(struct vb_link *link);     /* its deadline runs while rails or control channel are missing */
+bool mc_vb_link_quiet(const struct vb_link *link); /* nothing to be sent or under way */
+void mc_vb_link_settle(struct vb_link *link);      /* a leaving link may be done */
 void mc_vb_links_timers(struct mc_be *be, int64_t now);
 void mc_vb_links_sweep(struct mc_be *be); /* dead ones that nobody refers to */
 void mc_vb_links_close(struct mc_be *be);
 
 /* verbs_rail.c */
+void mc_vb_rails_wanted(struct vb_link *link); /* those that are down are tried now */
 void mc_vb_rails_start(struct vb_link *link);
+void mc_vb_rail_try(struct vb_rail *rail); /* leader: an offer */
+void mc_vb_rail_down_send(struct vb_rail *rail);
+void mc_vb_rail_qps_free(struct vb_rail *rail);
+void mc_vb_lanes_rebuild(struct vb_link *link); /* from the rails that are up */
+void mc_vb_rails_try_all(struct vb_link *link);
 void mc_vb_rails_resync(struct vb_link *link);
 void mc_vb_rail_msg(struct vb_link *link, const struct vb_ctl_msg *m);
 void mc_vb_rail_fail(struct vb_rail *rail, bool at_once, const char *fmt, ...) MC_PRINTF(3, 4);
 void mc_vb_rail_proved(struct vb_qp *q);
-void mc_vb_rails_run(struct mc_be *be); /* failing ones whose time has come */
+void mc_vb_rail_connected(struct vb_rail *rail, int err); /* a job has ended */
+void mc_vb_rails_run(struct mc_be *be);                   /* failing ones whose time has come */
 void mc_vb_rail_timers(struct vb_link *link, int64_t now);
 void mc_vb_rails_kill(struct vb_link *link); /* all queue pairs, now */
 void mc_vb_rails_of_nic(struct vb_nic *nic, bool up);
 const char *mc_vb_rail_name(const struct vb_rail *rail, char *out, size_t len);
 
+/* verbs_idle.c */
+void mc_vb_touch(struct vb_link *link); /* it is used */
+void mc_vb_wake(struct vb_link *link);
+void mc_vb_idle_evict(struct mc_be *be, const struct vb_link *wanting); /* another one gives way, if one is idle */
+
+void mc_vb_starved_set(struct vb_link *link, bool starved);
+void mc_vb_starving(struct vb_rail *rail, int err);
+
 /* verbs_qp.c */
 mc_status_t mc_vb_qp_new(struct vb_rail *rail, struct vb_qp **qp_out, int *err_out);
 void mc_vb_qp_free(struct vb_qp *q);
-int mc_vb_qp_rtr(struct vb_qp *q, const struct vb_ctl_msg *m, uint32_t i); /* 0 or an errno */
-int mc_vb_qp_rts(struct vb_qp *q);
+void mc_vb_qp_attrs(const struct vb_qp *q, const struct vb_ctl_msg *m, uint32_t i, struct ibv_qp_attr *rtr,
+		    struct ibv_qp_attr *rts);
 void mc_vb_qp_error(struct vb_qp *q);
 struct vb_qp *mc_vb_qp_by_num(struct vb_nic *nic, uint32_t num);
+
+/* What ibv_modify_qp() is told with these. */
+#define VB_RTR_MASK                                                                                                    \
+	(IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |    \
+	 IBV_QP_MIN_RNR_TIMER)
+#define VB_RTS_MASK                                                                                                    \
+	(IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC)
+
+/* verbs_job.c */
+mc_status_t mc_vb_jobs_open(struct mc_be *be);
+int mc_vb_job_start(struct vb_rail *rail, const struct vb_ctl_msg *m);
+void mc_vb_job_leave(struct vb_rail *rail);
+void mc_vb_jobs_run(struct mc_be *be, bool woken);
+void mc_vb_jobs_close(struct mc_be *be);
 
 /* verbs_cq.c */
 uint32_t mc_vb_cq_run(struct vb_nic *nic, uint32_t max); /* completions handled */

@@ -89,11 +89,13 @@ void mc_vb_again_free(struct mc_be *be, struct vb_again *a, mc_status_t s)
 }
 
 /* Is there anything to send for this one at all? Otherwise it has ended here. */
-static bool still_wanted(struct mc_be *be, struct vb_wr *wr)
+static bool still_wanted(struct vb_link *link, struct vb_wr *wr)
 {
+	struct mc_be *be = link->be;
 	bool failed = wr->op != NULL && wr->op->status != MC_OK;
 
 	if (wr->kind == WR_PROBE || wr->kind == WR_ACK) {
+		link->told_lost |= wr->kind == WR_ACK; /* a newer one goes instead */
 		mc_vb_wr_end(be, wr, MC_OK);
 		return false;
 	}
@@ -120,7 +122,7 @@ static bool list_run(struct vb_link *link, struct vb_again *a)
 		return false;
 	mc_vb_chain_start(&c, a->to);
 	while (a->at < a->n) {
-		if (!still_wanted(be, &a->wr[a->at])) {
+		if (!still_wanted(link, &a->wr[a->at])) {
 			a->at++;
 			continue;
 		}

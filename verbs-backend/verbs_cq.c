@@ -87,6 +87,7 @@ static void on_send_error(struct vb_qp *q, uint64_t pos, const struct ibv_wc *wc
 	const char *text = ibv_wc_status_str(wc->status);
 
 	lane_advance(q, pos);
+	q->broken = true;
 	if (wc->status == IBV_WC_WR_FLUSH_ERR && q->rail->state == RAIL_FAILING)
 		return;
 	if (s != MC_OK && wr->op != NULL && (wr->kind == WR_WRITE || wr->kind == WR_READ) && wr->op->status == MC_OK) {
@@ -106,8 +107,8 @@ static void on_send(struct vb_nic *nic, const struct ibv_wc *wc)
 	struct vb_qp *q = slot < be->qp_room ? be->qp[slot] : NULL;
 	uint64_t pos;
 
-	if (q == NULL || q->gen != gen)
-		return; /* of a queue pair that is gone */
+	if (q == NULL || q->gen != gen || q->broken)
+		return; /* of a queue pair that is gone, or flushed */
 	pos = q->done + (uint32_t)((uint32_t)wc->wr_id - (uint32_t)q->done);
 	if (pos >= q->head)
 		return; /* taken over already */

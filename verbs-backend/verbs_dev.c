@@ -212,7 +212,7 @@ bool mc_vb_nic_refresh(struct vb_nic *nic)
 	return was_up != nic->up || memcmp(old.gid, nic->port.gid, 16) != 0 || old.lid != nic->port.lid;
 }
 
-static mc_status_t nic_open(struct mc_be *be, struct ibv_device *dev, uint32_t port, bool asked)
+static mc_status_t nic_open(struct mc_be *be, struct ibv_device *dev, uint32_t port, uint16_t rail, bool asked)
 {
 	struct vb_nic *nic = &be->nic[be->nic_n];
 
@@ -220,6 +220,7 @@ static mc_status_t nic_open(struct mc_be *be, struct ibv_device *dev, uint32_t p
 	nic->be = be;
 	nic->index = (uint8_t)be->nic_n;
 	nic->port_num = (uint8_t)port;
+	nic->port.rail = rail;
 	nic->cq_fd = (struct vb_fd){.kind = VB_FD_CQ, .fd = -1};
 	nic->async_fd = (struct vb_fd){.kind = VB_FD_ASYNC, .fd = -1};
 	for (uint32_t i = 0; i < VB_QPN_HASH; i++)
@@ -265,9 +266,29 @@ static uint32_t nics_scan(struct mc_be *be, struct ibv_device **dev, const char 
 			if (!listed(list, ibv_get_device_name(*dev), port))
 				continue;
 			seen++;
-			nic_open(be, *dev, port, asked);
+			nic_open(be, *dev, port, VB_NO_RAIL, asked);
 		}
 	}
+	return seen;
+}
+
+/* Those that were chosen for memory where this rank runs; without any, the best of the others. */
+static uint32_t nics_chosen(struct mc_be *be, struct ibv_device **dev, const struct mc_be_cfg *cfg)
+{
+	uint32_t seen = 0;
+
+	for (uint32_t use = 2; use-- > 0 && be->nic_n == 0;)
+		for (uint32_t i = 0; i < cfg->nic_n && be->nic_n < (use ? VB_NIC_MAX : 1); i++) {
+			const struct mc_be_nic *c = &cfg->nic[i];
+			if (c->port == 0 || c->use != (use > 0))
+				continue;
+			seen++;
+			for (struct ibv_device **d = dev; *d != NULL; d++)
+				if (strcmp(ibv_get_device_name(*d), c->name) == 0)
+					nic_open(be, *d, c->port,
+						 (uint16_t)(c->rail < VB_NO_RAIL ? c->rail : VB_NO_RAIL),
+						 cfg->nic_named);
+		}
 	return seen;
 }
 
@@ -298,7 +319,7 @@ mc_status_t mc_vb_nics_open(struct mc_be *be, const struct mc_be_cfg *cfg, char 
 			 "[rdma-device, see mcinfo doctor]");
 		return MC_ERR_UNSUPPORTED;
 	}
-	if (list[0] != '\0' && !list_names_rdma(list, first, sizeof(first))) {
+	if (!cfg->nic_chosen && list[0] != '\0' && !list_names_rdma(list, first, sizeof(first))) {
 		snprintf(why, why_len, "MC_DEVICE names no RDMA device (%s)", list);
 		return MC_ERR_UNSUPPORTED;
 	}
@@ -312,11 +333,14 @@ mc_status_t mc_vb_nics_open(struct mc_be *be, const struct mc_be_cfg *cfg, char 
 			ibv_free_device_list(dev);
 		return MC_ERR_UNSUPPORTED;
 	}
-	seen = nics_scan(be, dev, list);
+	seen = cfg->nic_chosen ? nics_chosen(be, dev, cfg) : nics_scan(be, dev, list);
 	ibv_free_device_list(dev);
 	if (be->nic_n > 0)
 		return MC_OK;
-	if (seen == 0)
+	if (seen == 0 && cfg->nic_chosen)
+		snprintf(why, why_len, "no RDMA port is up%s [port-state, see mcinfo doctor]",
+			 cfg->nic_named ? " among those that MC_DEVICE names" : "");
+	else if (seen == 0)
 		snprintf(why, why_len, "MC_DEVICE: no port '%s' among the RDMA devices", first);
 	else
 		snprintf(why, why_len,

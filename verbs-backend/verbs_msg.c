@@ -24,6 +24,7 @@ static void head_put(struct vb_link *link, uint8_t *slot, uint8_t kind, uint8_t 
 	if (kind == VB_PKT_DATA)
 		p.seq = link->tx_seq++;
 	link->rx_told = link->rx_taken;
+	link->told_lost = false;
 	mc_vb_pkt_make(&p, slot);
 }
 
@@ -34,7 +35,7 @@ static void ack_run(struct vb_link *link)
 	struct vb_chain c;
 	struct vb_qp *q;
 
-	if (link->rx_taken - link->rx_told < (be->plan.window + 1) / 2)
+	if (link->rx_taken - link->rx_told < (be->plan.window + 1) / 2 && !link->told_lost)
 		return;
 	q = mc_vb_lane_pick(link);
 	if (q == NULL || !mc_vb_slot_get(be, &wr.slot))
@@ -332,6 +333,7 @@ mc_status_t mc_vb_send(struct mc_be *be, struct mc_be_ep *ep, const struct iovec
 		return MC_ERR_PEER_DOWN;
 	if (link->state != LINK_UP)
 		return MC_ERR_AGAIN;
+	mc_vb_touch(link);
 	if (copy && send_now(link, iov, n, (uint32_t)total))
 		return MC_OK;
 	tx = link->txq_n < VB_TXQ_MAX ? tx_get(be) : NULL;

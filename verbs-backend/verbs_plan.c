@@ -7,19 +7,37 @@
 
 /* ---- pairs ------------------------------------------------------------------------------------------------------- */
 
-/* The least used partner for a port; in its subnet if there is one. UINT32_MAX: none of its kind. */
+/* How well two ports fit; 0: not at all. A subnet counts more than a rail number, which is only the makers' order. */
+static uint32_t fit(const struct vb_port *a, const struct vb_port *b)
+{
+	bool rail = a->rail != VB_NO_RAIL && a->rail == b->rail;
+
+	if (a->layer != b->layer)
+		return 0;
+	return 1 + (rail ? 1u : 0u) + (mc_vb_same_subnet(a, b) ? 2u : 0u);
+}
+
+/* The least used partner among those that fit that well. UINT32_MAX: none. */
 static uint32_t partner(const struct vb_port *p, const struct vb_port *other, uint32_t n, const uint32_t *used,
-			bool subnet)
+			uint32_t grade)
 {
 	uint32_t best = UINT32_MAX;
 
-	for (uint32_t i = 0; i < n; i++) {
-		if (other[i].layer != p->layer || (subnet && !mc_vb_same_subnet(p, &other[i])))
-			continue;
-		if (best == UINT32_MAX || used[i] < used[best])
+	for (uint32_t i = 0; i < n; i++)
+		if (fit(p, &other[i]) == grade && (best == UINT32_MAX || used[i] < used[best]))
 			best = i;
-	}
 	return best;
+}
+
+/* A free partner of any grade, before one that is taken. */
+static bool taken(uint32_t k, const uint32_t *used, const struct vb_port *p, const struct vb_port *other, uint32_t n)
+{
+	if (used[k] == 0)
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+		if (used[i] == 0 && fit(p, &other[i]) > 0)
+			return true;
+	return false;
 }
 
 uint32_t mc_vb_pairs(const struct vb_port *here, uint32_t here_n, const struct vb_port *there, uint32_t there_n,
@@ -32,22 +50,21 @@ uint32_t mc_vb_pairs(const struct vb_port *here, uint32_t here_n, const struct v
 
 	if (lead_n > VB_NIC_MAX || other_n > VB_NIC_MAX)
 		return 0;
-	/* Who has a partner in its own subnet takes it first, so that nobody else uses it up. */
-	for (uint32_t i = 0; i < lead_n; i++) {
-		match[i] = partner(&lead[i], other, other_n, used, true);
-		if (match[i] != UINT32_MAX)
-			used[match[i]]++;
-	}
-	for (uint32_t i = 0; i < lead_n && n < VB_RAIL_MAX; i++) {
-		if (match[i] == UINT32_MAX) {
-			match[i] = partner(&lead[i], other, other_n, used, false);
-			if (match[i] == UINT32_MAX)
+	memset(match, 0xff, sizeof(match));
+	/* The best fits are made first, so that nobody else uses them up; the last turn takes what is left. */
+	for (uint32_t turn = 0; turn < 8; turn++)
+		for (uint32_t i = 0; i < lead_n; i++) {
+			uint32_t k = match[i] == UINT32_MAX ? partner(&lead[i], other, other_n, used, 4 - turn % 4)
+							    : UINT32_MAX;
+			if (k == UINT32_MAX || (turn < 4 && taken(k, used, &lead[i], other, other_n)))
 				continue;
-			used[match[i]]++;
+			match[i] = k;
+			used[k]++;
 		}
-		out[n++] = swap ? (struct vb_pair){(uint8_t)match[i], (uint8_t)i}
-				: (struct vb_pair){(uint8_t)i, (uint8_t)match[i]};
-	}
+	for (uint32_t i = 0; i < lead_n && n < VB_RAIL_MAX; i++)
+		if (match[i] != UINT32_MAX)
+			out[n++] = swap ? (struct vb_pair){(uint8_t)match[i], (uint8_t)i}
+					: (struct vb_pair){(uint8_t)i, (uint8_t)match[i]};
 	return n;
 }
 

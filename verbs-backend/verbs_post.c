@@ -240,6 +240,8 @@ mc_status_t mc_vb_post(struct mc_be *be, struct mc_be_ep *ep, const struct mc_be
 	if (s != MC_OK)
 		return s;
 	*taken_out = 0;
+	mc_vb_touch(link);
+	link->wanted = link->lane_n == 0;
 	if (link->state != LINK_UP || link->lane_n == 0 || !mc_list_empty(&link->again))
 		return p->n == 0 ? MC_ERR_AGAIN : MC_OK;
 	if (msg && link->txq_n >= VB_TXQ_MAX) { /* the message must wait, and with it the last slice */

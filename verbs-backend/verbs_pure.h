@@ -14,19 +14,20 @@
 #include "wire.h"
 
 enum {
+	VB_NO_RAIL = 0xffff,
 	VB_NIC_MAX = 8,   /* ports used by one process */
 	VB_RAIL_MAX = 8,  /* pairs of ports between two processes */
 	VB_QPS_MAX = 4,   /* queue pairs per rail */
 	VB_IP_MAX = 8,    /* addresses of the control listener */
 	VB_NAME_MAX = 40, /* "mlx5_0:1" */
 	VB_ADDR_MAX = 2048,
-	VB_CTL_MAX = 4096, /* a control message */
-	VB_CTL_HEAD = 5,   /* u32 length, u8 kind; the length counts what follows it */
-	VB_WIN_MAX = 128,  /* packets under way per link and direction */
-	VB_HDR_LEN = 24,   /* of a packet */
-	VB_PAYLOAD = 8192, /* of a packet */
-	VB_MSG_MAX = (1 << 20) + (128 << 10),
-	VB_PIECES_MAX = 64, /* registrations per region */
+	VB_CTL_MAX = 4096,                    /* a control message */
+	VB_CTL_HEAD = 5,                      /* u32 length, u8 kind; the length counts what follows it */
+	VB_WIN_MAX = 128,                     /* packets under way per link and direction */
+	VB_HDR_LEN = 24,                      /* of a packet */
+	VB_PAYLOAD = 8192,                    /* of a packet */
+	VB_MSG_MAX = (8 << 20) + (128 << 10), /* as UCX: packed messages are cut by the smallest of a rank */
+	VB_PIECES_MAX = 64,                   /* registrations per region */
 	VB_BLOB_MAX = 52 + VB_PIECES_MAX * VB_NIC_MAX * 4,
 };
 
@@ -43,6 +44,7 @@ struct vb_port {
 	uint8_t gid[16];
 	uint16_t lid;
 	uint32_t rate; /* Mbit/s */
+	uint16_t rail; /* equal rails of two hosts reach each other best; VB_NO_RAIL: not known */
 };
 
 enum vb_gid_type { VB_GID_IB = 0, VB_GID_ROCE1 = 1, VB_GID_ROCE2 = 2 };
@@ -175,6 +177,7 @@ struct vb_ctl_msg {
 	uint32_t rkey, qpn[VB_QPS_MAX], psn[VB_QPS_MAX];
 	uint64_t probe;
 	uint64_t got[VB_QPS_MAX]; /* DOWN */
+	uint8_t idle;             /* DOWN: nothing is wrong, it was not used */
 	uint16_t port;            /* OFFER, ANSWER over iWARP: where rdma_cm listens; 0: none */
 };
 /* Without the mac. 0: does not fit. */

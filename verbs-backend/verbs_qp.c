@@ -91,7 +91,8 @@ mc_status_t mc_vb_qp_new(struct vb_rail *rail, struct vb_qp **qp_out, int *err_o
 	*err_out = q->nic->port.layer != VB_IWARP ? qp_init(q) : 0;
 	if (*err_out != 0)
 		goto undo_qp;
-	mc_list_add_tail(&q->nic->by_qpn[q->qp->qp_num % VB_QPN_HASH], &q->hash);
+	q->num = q->qp->qp_num;
+	mc_list_add_tail(&q->nic->by_qpn[q->num % VB_QPN_HASH], &q->hash);
 	q->nic->qp_n++;
 	be->qps_n++;
 	*qp_out = q;
@@ -120,7 +121,7 @@ void mc_vb_qp_free(struct vb_qp *q)
 	be->qps_n--;
 	q->nic->cq_room += (uint32_t)(q->head - q->done);
 	be->qp[q->slot] = NULL;
-	err = ibv_destroy_qp(q->qp);
+	err = q->qp != NULL ? ibv_destroy_qp(q->qp) : 0; /* NULL: a job has it */
 	if (err != 0)
 		mc_warn("verbs: rank %u: a queue pair of %s cannot be destroyed: %s", be->rank, q->nic->port.name,
 			strerror(err));
@@ -134,17 +135,23 @@ struct vb_qp *mc_vb_qp_by_num(struct vb_nic *nic, uint32_t num)
 
 	for (struct mc_list *l = head->next; l != head; l = l->next) {
 		struct vb_qp *q = mc_container_of(l, struct vb_qp, hash);
-		if (q->qp->qp_num == num)
+		if (q->num == num)
 			return q;
 	}
 	return NULL;
 }
 
-/* m: the peer's offer or answer; i: which of its queue pairs. */
-int mc_vb_qp_rtr(struct vb_qp *q, const struct vb_ctl_msg *m, uint32_t i)
+/*
+ * m: the peer's offer or answer; i: which of its queue pairs. rnr_retry 7 is "for ever" on every device: a receiver
+ * without buffers is slow, not lost. retry_cnt is never 7, which some devices take for "for ever", too.
+ */
+void mc_vb_qp_attrs(const struct vb_qp *q, const struct vb_ctl_msg *m, uint32_t i, struct ibv_qp_attr *rtr,
+		    struct ibv_qp_attr *rts)
 {
 	const struct mc_config *c = q->nic->be->config;
-	struct ibv_qp_attr a = {
+	bool other_subnet = memcmp(m->gid, q->nic->port.gid, 8) != 0;
+
+	*rtr = (struct ibv_qp_attr){
 		.qp_state = IBV_QPS_RTR,
 		.path_mtu = (enum ibv_mtu)(m->mtu < q->nic->port.mtu ? m->mtu : q->nic->port.mtu),
 		.dest_qp_num = m->qpn[i],
@@ -153,26 +160,15 @@ int mc_vb_qp_rtr(struct vb_qp *q, const struct vb_ctl_msg *m, uint32_t i)
 		.min_rnr_timer = (uint8_t)c->verbs_rnr_timer,
 		.ah_attr = {.dlid = m->lid, .sl = (uint8_t)c->verbs_sl, .port_num = q->nic->port_num},
 	};
-	bool other_subnet = memcmp(m->gid, q->nic->port.gid, 8) != 0;
-
 	/* InfiniBand needs the global header only across subnets, RoCE always. */
 	if (q->nic->port.layer == VB_ROCE || other_subnet || m->lid == 0) {
-		a.ah_attr.is_global = 1;
-		memcpy(a.ah_attr.grh.dgid.raw, m->gid, 16);
-		a.ah_attr.grh.sgid_index = (uint8_t)q->nic->gid_index;
-		a.ah_attr.grh.hop_limit = 64;
-		a.ah_attr.grh.traffic_class = (uint8_t)c->verbs_tc;
+		rtr->ah_attr.is_global = 1;
+		memcpy(rtr->ah_attr.grh.dgid.raw, m->gid, 16);
+		rtr->ah_attr.grh.sgid_index = (uint8_t)q->nic->gid_index;
+		rtr->ah_attr.grh.hop_limit = 64;
+		rtr->ah_attr.grh.traffic_class = (uint8_t)c->verbs_tc;
 	}
-	return ibv_modify_qp(q->qp, &a,
-			     IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-				     IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
-}
-
-/* rnr_retry 7 is "for ever" on every device: a receiver without buffers is slow, not lost. retry_cnt is never 7. */
-int mc_vb_qp_rts(struct vb_qp *q)
-{
-	const struct mc_config *c = q->nic->be->config;
-	struct ibv_qp_attr a = {
+	*rts = (struct ibv_qp_attr){
 		.qp_state = IBV_QPS_RTS,
 		.timeout = (uint8_t)c->verbs_timeout,
 		.retry_cnt = (uint8_t)(c->verbs_retry < 6 ? c->verbs_retry : 6),
@@ -180,15 +176,12 @@ int mc_vb_qp_rts(struct vb_qp *q)
 		.sq_psn = q->psn,
 		.max_rd_atomic = q->nic->rd_atom,
 	};
-
-	return ibv_modify_qp(q->qp, &a,
-			     IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
-				     IBV_QP_MAX_QP_RD_ATOMIC);
 }
 
 void mc_vb_qp_error(struct vb_qp *q)
 {
 	struct ibv_qp_attr a = {.qp_state = IBV_QPS_ERR};
 
-	(void)ibv_modify_qp(q->qp, &a, IBV_QP_STATE);
+	if (q->qp != NULL)
+		(void)ibv_modify_qp(q->qp, &a, IBV_QP_STATE);
 }

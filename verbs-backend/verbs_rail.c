@@ -2,9 +2,9 @@
 /*
  * verbs_rail.c - rails: pairs of ports between two instances.
  *
- *   idle -> offered (leader) / waiting (follower) -> probing -> up
- *     ^                                                |  any failure, here or there
- *     +------- closed <------------ failing <----------+
+ *   idle -> offered (leader) -> connecting -> waiting (follower) -> probing -> up
+ *     ^                                                               |  any failure, here or there
+ *     +---------------- closed <------------------- failing <---------+
  *
  * The leader offers its queue pairs, the follower answers with its own, both then read a word of the other's memory
  * through each of them. A rail that fails is put into error on both sides; each destroys its queue pairs, tells the
@@ -18,6 +18,7 @@
 #include "verbs.h"
 
 #define FLUSH_NS   INT64_C(2000000) /* for a card to report what it still had */
+#define STARVED_NS INT64_C(5000000)
 #define BACKOFF_NS INT64_C(50000000)
 enum { BACKOFF_MAX = 5 };
 
@@ -49,14 +50,15 @@ static void msg_make(const struct vb_rail *rail, uint8_t kind, struct vb_ctl_msg
 	m->probe = (uintptr_t)be->area;
 	m->qp_n = rail->qp_n;
 	for (uint32_t i = 0; i < rail->qp_n && rail->qp[i] != NULL; i++) {
-		m->qpn[i] = rail->qp[i]->qp->qp_num;
+		m->qpn[i] = rail->qp[i]->num;
 		m->psn[i] = rail->qp[i]->psn;
 	}
 }
 
-static void down_send(struct vb_rail *rail)
+void mc_vb_rail_down_send(struct vb_rail *rail)
 {
-	struct vb_ctl_msg m = {.kind = VB_DOWN, .rail = rail->index, .gen = rail->gen, .qp_n = VB_QPS_MAX};
+	struct vb_ctl_msg m = {
+		.kind = VB_DOWN, .rail = rail->index, .gen = rail->gen, .qp_n = VB_QPS_MAX, .idle = rail->link->asleep};
 
 	memcpy(m.got, rail->got, sizeof(m.got));
 	mc_vb_ctl_send(rail->link, &m);
@@ -64,7 +66,7 @@ static void down_send(struct vb_rail *rail)
 
 /* ---- lanes ------------------------------------------------------------------------------------------------------- */
 
-static void lanes_rebuild(struct vb_link *link)
+void mc_vb_lanes_rebuild(struct vb_link *link)
 {
 	link->lane_n = 0;
 	link->up_n = 0;
@@ -81,7 +83,7 @@ static void lanes_rebuild(struct vb_link *link)
 
 /* ---- queue pairs of a rail --------------------------------------------------------------------------------------- */
 
-static void qps_free(struct vb_rail *rail)
+void mc_vb_rail_qps_free(struct vb_rail *rail)
 {
 	for (uint32_t i = 0; i < VB_QPS_MAX; i++) {
 		mc_vb_qp_free(rail->qp[i]);
@@ -94,32 +96,28 @@ static void qps_free(struct vb_rail *rail)
 static int qps_make(struct vb_rail *rail, uint32_t n)
 {
 	struct mc_be *be = rail->link->be;
-	struct vb_nic *nic = &be->nic[rail->nic];
 	int err = 0;
 
 	memset(rail->got, 0, sizeof(rail->got));
 	memset(rail->peer_got, 0, sizeof(rail->peer_got));
 	rail->probes = 0;
-	rail->peer_down = false;
+	rail->peer_down = rail->idle = false;
 	rail->qp_n = 0;
-	while (rail->qp_n < n && mc_vb_qp_new(rail, &rail->qp[rail->qp_n], &err) == MC_OK)
+	if (be->nic[rail->nic].qp_n + n > be->plan.qp_budget)
+		err = EAGAIN;
+	while (err == 0 && rail->qp_n < n && mc_vb_qp_new(rail, &rail->qp[rail->qp_n], &err) == MC_OK)
 		rail->qp_n++;
-	if (rail->qp_n > 0)
-		return 0;
-	if (mc_ratelimit_ok(&be->limit, 2)) {
-		char where[512] = "";
-		if (err == EAGAIN)
-			mc_vb_objects_left(ibv_get_device_name(nic->ctx->device), where, sizeof(where));
-		mc_warn("verbs: rank %u: %s makes no queue pair to rank %u: %s; %s%s%s", be->rank, nic->port.name,
-			rail->link->addr.rank, strerror(err), mc_vb_remedy(err), where[0] != '\0' ? "; " : "", where);
-	}
-	return err;
+	if (rail->qp_n == 0 || err == EAGAIN)
+		mc_vb_starving(rail, err);
+	if (rail->qp_n == 0)
+		return err;
+	rail->link->starved = false;
+	return 0;
 }
 
+/* Result as of mc_vb_job_start(). */
 static int qps_connect(struct vb_rail *rail, const struct vb_ctl_msg *m)
 {
-	int err = 0;
-
 	/* The side that got fewer decides. */
 	while (rail->qp_n > m->qp_n) {
 		rail->qp_n--;
@@ -128,12 +126,8 @@ static int qps_connect(struct vb_rail *rail, const struct vb_ctl_msg *m)
 	}
 	rail->probe_addr = m->probe;
 	rail->probe_key = m->rkey;
-	for (uint32_t i = 0; i < rail->qp_n && err == 0; i++) {
-		err = mc_vb_qp_rtr(rail->qp[i], m, i);
-		if (err == 0)
-			err = mc_vb_qp_rts(rail->qp[i]);
-	}
-	return err;
+	rail->state = RAIL_CONNECTING;
+	return mc_vb_job_start(rail, m);
 }
 
 /* ---- proof ------------------------------------------------------------------------------------------------------- */
@@ -167,9 +161,10 @@ void mc_vb_rail_proved(struct vb_qp *q)
 	if (rail->state != RAIL_PROBING || rail->probes < rail->qp_n)
 		return;
 	rail->state = RAIL_UP;
+	link->starved = link->wanted = false;
 	rail->failures = 0;
 	rail->why[0] = '\0';
-	lanes_rebuild(link);
+	mc_vb_lanes_rebuild(link);
 	mc_info("verbs: rank %u: rail %s to rank %u is up, %u queue pairs; %u of %u rails work", link->be->rank,
 		mc_vb_rail_name(rail, name, sizeof(name)), link->addr.rank, rail->qp_n, link->up_n, link->rail_n);
 	if (link->state == LINK_PROVING)
@@ -191,24 +186,23 @@ static void try_later(struct vb_rail *rail)
 	uint32_t k = rail->failures < BACKOFF_MAX ? rail->failures : BACKOFF_MAX;
 
 	rail->failures++;
-	retry_at(rail, mc_now_ns() + (BACKOFF_NS << k));
+	/* Queue pairs come free at any moment: ask often, but not in step with the others who wait for some. */
+	if (rail->link->starved)
+		retry_at(rail, mc_now_ns() + STARVED_NS + (int64_t)(mc_random_u64() % (4 * STARVED_NS)));
+	else
+		retry_at(rail, mc_now_ns() + (BACKOFF_NS << k));
 }
 
 /* A link to oneself needs nobody's answer: each queue pair is connected to itself. */
 static void self_connect(struct vb_rail *rail)
 {
 	struct vb_ctl_msg m;
-	int err;
 
 	msg_make(rail, VB_ANSWER, &m);
-	err = qps_connect(rail, &m);
-	if (err != 0)
-		mc_vb_rail_fail(rail, false, "cannot be connected: %s; %s", strerror(err), mc_vb_remedy(err));
-	else
-		probe_start(rail);
+	mc_vb_rail_connected(rail, qps_connect(rail, &m));
 }
 
-static void rail_try(struct vb_rail *rail)
+void mc_vb_rail_try(struct vb_rail *rail)
 {
 	struct vb_link *link = rail->link;
 	struct vb_nic *nic = &link->be->nic[rail->nic];
@@ -226,6 +220,11 @@ static void rail_try(struct vb_rail *rail)
 	err = qps_make(rail, link->be->plan.qps);
 	if (err != 0) {
 		snprintf(rail->why, sizeof(rail->why), "no queue pair: %s", strerror(err));
+		/* An offer of nothing asks the peer to give some back. */
+		msg_make(rail, VB_OFFER, &m);
+		m.status = err;
+		m.qp_n = 0;
+		mc_vb_ctl_send(link, &m);
 		try_later(rail);
 		return;
 	}
@@ -254,63 +253,92 @@ void mc_vb_rails_start(struct vb_link *link)
 		r->index = (uint8_t)i;
 		r->nic = pair[i].here;
 		r->rnic = pair[i].there;
-		rail_try(r);
+		mc_vb_rail_try(r);
 	}
+}
+
+/* The follower's answer: its queue pairs are ready, or why not. */
+static void answer_send(struct vb_rail *rail, uint32_t gen, uint8_t here, uint8_t there, int err)
+{
+	struct vb_ctl_msg answer;
+
+	msg_make(rail, VB_ANSWER, &answer);
+	answer.gen = gen;
+	answer.here = here;
+	answer.there = there;
+	answer.status = err;
+	if (err != 0)
+		answer.qp_n = 0;
+	mc_vb_ctl_send(rail->link, &answer);
 }
 
 static void on_offer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 {
 	struct vb_link *link = rail->link;
-	struct vb_ctl_msg answer;
 	int err = 0;
 
+	if (m->status != 0) { /* the leader has no queue pairs and asks for some of ours */
+		mc_vb_starved_set(link, m->status == EAGAIN);
+		mc_vb_idle_evict(link->be, link);
+		return;
+	}
 	if (rail->state != RAIL_IDLE)
 		err = EBUSY;
 	else if (m->there >= link->be->nic_n || m->here >= link->addr.nic_n || m->qp_n == 0)
 		err = EINVAL;
 	else if (!link->be->nic[m->there].up)
 		err = ENETDOWN;
+	mc_vb_touch(link); /* the peer wants it */
 	if (err == 0) {
 		rail->nic = m->there;
 		rail->rnic = m->here;
 		rail->gen = m->gen;
 		err = qps_make(rail, m->qp_n);
 	}
-	if (err == 0) {
-		err = qps_connect(rail, m);
-		if (err != 0)
-			qps_free(rail);
+	if (err != 0) {
+		answer_send(rail, m->gen, m->there, m->here, err);
+		return;
 	}
-	msg_make(rail, VB_ANSWER, &answer);
-	answer.gen = m->gen;
-	answer.status = err;
-	answer.here = m->there;
-	answer.there = m->here;
-	if (err != 0)
-		answer.qp_n = 0;
-	else
-		rail->state = RAIL_WAITING;
-	mc_vb_ctl_send(link, &answer);
+	err = qps_connect(rail, m);
+	if (err >= 0)
+		mc_vb_rail_connected(rail, err);
 }
 
 static void on_answer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 {
-	struct vb_ctl_msg ready;
+	struct vb_link *link = rail->link;
 	int err;
 
 	if (m->status != 0) {
+		mc_vb_starved_set(link, m->status == EAGAIN);
 		rail->peer_down = true; /* it has nothing */
 		mc_vb_rail_fail(rail, false, "the peer cannot: %s", strerror(m->status));
 		return;
 	}
 	err = qps_connect(rail, m);
-	if (err != 0) {
+	if (err >= 0)
+		mc_vb_rail_connected(rail, err);
+}
+
+void mc_vb_rail_connected(struct vb_rail *rail, int err)
+{
+	struct vb_link *link = rail->link;
+	struct vb_ctl_msg ready;
+
+	if (err != 0 && !link->leader) {
+		mc_vb_rail_qps_free(rail);
+		rail->state = RAIL_IDLE;
+		answer_send(rail, rail->gen, rail->nic, rail->rnic, err);
+	} else if (err != 0) {
 		mc_vb_rail_fail(rail, false, "cannot be connected: %s; %s", strerror(err), mc_vb_remedy(err));
-		return;
+	} else if (!link->leader) {
+		rail->state = RAIL_WAITING;
+		answer_send(rail, rail->gen, rail->nic, rail->rnic, 0);
+	} else {
+		msg_make(rail, VB_READY, &ready);
+		mc_vb_ctl_send(link, &ready);
+		probe_start(rail);
 	}
-	msg_make(rail, VB_READY, &ready);
-	mc_vb_ctl_send(rail->link, &ready);
-	probe_start(rail);
 }
 
 /* ---- failure ----------------------------------------------------------------------------------------------------- */
@@ -321,10 +349,10 @@ static void fail_log(struct vb_rail *rail, bool was_up, bool meant)
 	char name[100];
 
 	mc_vb_rail_name(rail, name, sizeof(name));
-	if (was_up && !meant)
+	if (was_up && !meant && !rail->idle)
 		mc_warn("verbs: rank %u: rail %s to rank %u has failed: %s; %u of %u rails work", link->be->rank, name,
 			link->addr.rank, rail->why, link->up_n, link->rail_n);
-	else if (!was_up && !rail->tried)
+	else if (!was_up && !rail->tried && !rail->idle)
 		mc_info("verbs: rank %u: rail %s to rank %u is not proved: %s", link->be->rank, name, link->addr.rank,
 			rail->why);
 	else
@@ -344,6 +372,7 @@ void mc_vb_rail_fail(struct vb_rail *rail, bool meant, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(rail->why, sizeof(rail->why), fmt, ap);
 	va_end(ap);
+	mc_vb_job_leave(rail);
 	for (uint32_t i = 0; i < rail->qp_n; i++)
 		mc_vb_qp_error(rail->qp[i]);
 	rail->state = RAIL_FAILING;
@@ -351,7 +380,7 @@ void mc_vb_rail_fail(struct vb_rail *rail, bool meant, const char *fmt, ...)
 	rail->fail_ns = mc_now_ns();
 	mc_vb_timer_want(link->be, rail->fail_ns + FLUSH_NS);
 	link->be->rails_due = true;
-	lanes_rebuild(link);
+	mc_vb_lanes_rebuild(link);
 	fail_log(rail, was_up, meant);
 	mc_vb_link_trouble(link);
 }
@@ -368,9 +397,11 @@ static void rail_finish(struct vb_rail *rail)
 			mc_vb_again_add(link, a, rail->peer_got[i]);
 	}
 	rail->state = RAIL_IDLE;
-	if (!link->leader)
+	if (link->asleep && (link->wanted || !mc_vb_link_quiet(link)))
+		mc_vb_wake(link);
+	if (!link->leader || link->asleep)
 		return;
-	if (rail->at_once)
+	if (rail->at_once || rail->idle)
 		retry_at(rail, mc_now_ns());
 	else
 		try_later(rail);
@@ -400,13 +431,13 @@ static void rail_close(struct vb_rail *rail)
 			return;
 		}
 	}
-	qps_free(rail);
+	mc_vb_rail_qps_free(rail);
 	rail->state = RAIL_CLOSED;
 	if (link->self) {
 		memcpy(rail->peer_got, rail->got, sizeof(rail->got));
 		rail->peer_down = true;
 	}
-	down_send(rail);
+	mc_vb_rail_down_send(rail);
 	if (rail->peer_down)
 		rail_finish(rail);
 }
@@ -434,10 +465,14 @@ void mc_vb_rails_run(struct mc_be *be)
 
 static void on_down(struct vb_rail *rail, const struct vb_ctl_msg *m)
 {
+	struct vb_link *link = rail->link;
+
 	if (rail->peer_down || rail->state == RAIL_IDLE)
 		return;
 	rail->peer_down = true;
 	memcpy(rail->peer_got, m->got, sizeof(rail->peer_got));
+	if (m->idle)
+		rail->idle = link->asleep = true;
 	if (rail->state == RAIL_CLOSED)
 		rail_finish(rail);
 	else
@@ -446,7 +481,7 @@ static void on_down(struct vb_rail *rail, const struct vb_ctl_msg *m)
 
 /* ---- from the control channel and the ports ---------------------------------------------------------------------- */
 
-static void try_all_now(struct vb_link *link)
+void mc_vb_rails_try_all(struct vb_link *link)
 {
 	for (uint32_t i = 0; i < link->rail_n; i++) {
 		struct vb_rail *r = &link->rail[i];
@@ -456,13 +491,23 @@ static void try_all_now(struct vb_link *link)
 	}
 }
 
+void mc_vb_rails_wanted(struct vb_link *link)
+{
+	struct vb_ctl_msg hint = {.kind = VB_HINT};
+
+	mc_vb_rails_try_all(link);
+	if (!link->leader)
+		mc_vb_ctl_send(link, &hint);
+}
+
 void mc_vb_rail_msg(struct vb_link *link, const struct vb_ctl_msg *m)
 {
 	struct vb_rail *rail = &link->rail[m->rail];
 	bool current;
 
 	if (m->kind == VB_HINT) {
-		try_all_now(link);
+		mc_vb_touch(link);
+		mc_vb_rails_try_all(link);
 		return;
 	}
 	if (m->kind == VB_OFFER && !link->leader && m->rail >= link->rail_n) {
@@ -484,80 +529,4 @@ void mc_vb_rail_msg(struct vb_link *link, const struct vb_ctl_msg *m)
 		probe_start(rail);
 	else if (m->kind == VB_DOWN && current)
 		on_down(rail, m);
-}
-
-/* A new session: what was said at the end of the old one may be lost. */
-void mc_vb_rails_resync(struct vb_link *link)
-{
-	for (uint32_t i = 0; i < link->rail_n; i++) {
-		struct vb_rail *r = &link->rail[i];
-		if (r->state == RAIL_CLOSED || (r->state == RAIL_IDLE && r->gen > 0))
-			down_send(r);
-		else if (r->state == RAIL_OFFERED || r->state == RAIL_WAITING || r->state == RAIL_PROBING)
-			mc_vb_rail_fail(r, true, "the control channel was renewed");
-	}
-	try_all_now(link);
-}
-
-void mc_vb_rail_timers(struct vb_link *link, int64_t now)
-{
-	for (uint32_t i = 0; i < link->rail_n && link->state != LINK_DEAD; i++) {
-		struct vb_rail *r = &link->rail[i];
-		if (r->state != RAIL_IDLE || !link->leader)
-			continue;
-		if (r->retry_ns <= now)
-			rail_try(r);
-		else if (r->retry_ns != INT64_MAX)
-			mc_vb_timer_want(link->be, r->retry_ns);
-	}
-}
-
-void mc_vb_rails_of_nic(struct vb_nic *nic, bool up)
-{
-	struct mc_be *be = nic->be;
-
-	for (struct mc_list *l = be->links.next; l != &be->links; l = l->next) {
-		struct vb_link *link = mc_container_of(l, struct vb_link, node);
-		struct vb_ctl_msg hint = {.kind = VB_HINT};
-		bool any = false;
-		for (uint32_t i = 0; i < link->rail_n && link->state != LINK_DEAD; i++) {
-			if (link->rail[i].nic != nic->index)
-				continue;
-			any = true;
-			if (!up)
-				mc_vb_rail_fail(&link->rail[i], false, "port %s is down or has changed",
-						nic->port.name);
-		}
-		if (any && up) {
-			try_all_now(link);
-			if (!link->leader)
-				mc_vb_ctl_send(link, &hint);
-		}
-	}
-}
-
-void mc_vb_rails_kill(struct vb_link *link)
-{
-	struct mc_be *be = link->be;
-
-	for (uint32_t i = 0; i < link->rail_n; i++) {
-		struct vb_rail *r = &link->rail[i];
-		for (uint32_t k = 0; k < VB_QPS_MAX; k++) {
-			struct vb_qp *q = r->qp[k];
-			if (q != NULL && !mc_vb_again_take(q, &r->left[k])) {
-				/* No memory even for that: ended in place, with the card stopped first. */
-				mc_vb_qp_error(q);
-				for (; q->done < q->head; q->done++, q->nic->cq_room++)
-					mc_vb_wr_end(be, &q->ring[q->done & (q->depth - 1)], link->why);
-			}
-		}
-		qps_free(r);
-		for (uint32_t k = 0; k < VB_QPS_MAX; k++) {
-			mc_vb_again_free(be, r->left[k], link->why);
-			r->left[k] = NULL;
-		}
-		r->state = RAIL_IDLE;
-		r->retry_ns = INT64_MAX;
-	}
-	lanes_rebuild(link);
 }

@@ -55,6 +55,7 @@ uint32_t mc_vb_addr_make(const struct vb_addr *a, uint8_t out[VB_ADDR_MAX])
 		mc_wr_bytes(&w, p->gid, 16);
 		mc_wr_u16(&w, p->lid);
 		mc_wr_u32(&w, p->rate);
+		mc_wr_u16(&w, p->rail);
 	}
 	seal(&w, out);
 	return w.bad ? 0 : (uint32_t)mc_wr_len(&w);
@@ -69,6 +70,7 @@ static bool port_read(struct mc_rd *r, struct vb_port *p)
 	mc_rd_copy(r, p->gid, 16);
 	p->lid = mc_rd_u16(r);
 	p->rate = mc_rd_u32(r);
+	p->rail = mc_rd_u16(r);
 	return !r->bad && p->layer >= VB_IB && p->layer <= VB_IWARP && p->mtu >= 1 && p->mtu <= 5 && p->prefix <= 128;
 }
 
@@ -218,6 +220,7 @@ static void make_rail(struct mc_wr *w, const struct vb_ctl_msg *m)
 		return;
 	mc_wr_u8(w, m->qp_n);
 	if (m->kind == VB_DOWN) {
+		mc_wr_u8(w, m->idle);
 		for (uint32_t i = 0; i < m->qp_n; i++)
 			mc_wr_u64(w, m->got[i]);
 		return;
@@ -278,6 +281,7 @@ static bool parse_rail(struct mc_rd *r, struct vb_ctl_msg *m)
 	if (r->bad || m->qp_n > VB_QPS_MAX)
 		return false;
 	if (m->kind == VB_DOWN) {
+		m->idle = mc_rd_u8(r);
 		for (uint32_t i = 0; i < m->qp_n; i++)
 			m->got[i] = mc_rd_u64(r);
 		return true;

@@ -37,7 +37,7 @@ for i in 0 1 2; do
 		awk -F ' : ' '/"Leader"/ { l = $2 } /"MemberID"/ { m = $2 } END { exit l != m }'; then leader=$i; fi
 done
 [ -n "$leader" ] || fail "no leader"
-kill -9 "${etcd_pid[leader]}"
+{ kill -9 "${etcd_pid[leader]}"; wait "${etcd_pid[leader]}"; } 2>/dev/null
 for i in 1 2 3 4 5 6; do tell b$i "publish two"; done
 for i in 1 2 3 4 5 6; do for j in 1 2 3 4 5 6; do [ $i = $j ] || hears b$i "^up job$j $j .* two$" 20000; done; done
 for i in 1 2 3 4 5 6; do never b$i '^down'; done

@@ -31,7 +31,6 @@ struct side {
 	struct mc_bridge *bridge;
 	int fd;
 	uint64_t ups, downs, synced;
-	int64_t peers; /* ups of new ones less downs */
 };
 
 static const struct mc_bridge_ops *ops;
@@ -108,21 +107,26 @@ static void take(struct side *s, bool first)
 {
 	struct mc_bridge_event ev;
 	struct pollfd p = {.fd = s->fd, .events = POLLIN};
+	int empty = 0;
 
-	while (ops->next(s->bridge, &ev) == MC_OK) {
-		s->ups += ev.kind == MC_BRIDGE_UP;
-		s->downs += ev.kind == MC_BRIDGE_DOWN;
-		s->synced += ev.kind == MC_BRIDGE_SYNCED && ev.status == MC_OK;
-		if (first)
-			show(&ev);
-	}
-	/* The promise of next: what comes now makes the descriptor readable again; else it is clear. */
-	if (poll(&p, 1, 0) > 0 && ops->next(s->bridge, &ev) != MC_OK && poll(&p, 1, 0) > 0) {
-		if (ops->next(s->bridge, &ev) != MC_OK && poll(&p, 1, 0) > 0) {
+	/* The promise of next: after "no news" the descriptor is clear, until there is some. */
+	do {
+		bool any = false;
+
+		while (ops->next(s->bridge, &ev) == MC_OK) {
+			any = true;
+			s->ups += ev.kind == MC_BRIDGE_UP;
+			s->downs += ev.kind == MC_BRIDGE_DOWN;
+			s->synced += ev.kind == MC_BRIDGE_SYNCED && ev.status == MC_OK;
+			if (first)
+				show(&ev);
+		}
+		empty = any ? 0 : empty + 1;
+		if (empty > 100) {
 			fprintf(stderr, "etcd_side: readable, but there is no news\n");
 			exit(3);
 		}
-	}
+	} while (poll(&p, 1, 0) > 0);
 }
 
 static void stat_line(void)

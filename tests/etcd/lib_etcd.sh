@@ -61,27 +61,27 @@ make_certs()
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout other.key -out other.pem -days 2 -subj /CN=other
 		for who in server client; do
 			openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $who.key -out $who.csr -subj /O=mc
-			printf 'subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n' >ext
+			printf 'subjectAltName=IP:127.0.0.1%s\nextendedKeyUsage=serverAuth,clientAuth\n' "${host:+,IP:$host}" >ext
 			openssl x509 -req -in $who.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out $who.pem
 		done
 	} >certs.log 2>&1 || fail "no certificates: $(cat certs.log)"
 	printf 'secret\n' >password
 	chmod 600 password
 }
-answers() { curl -s --max-time 1 --cacert ca.pem ${curl_cert:-} "$1/health" | grep -q '"true"'; }
+answers() { ${at:-} curl -s --max-time 1 --cacert ca.pem ${curl_cert:-} "$1/health" | grep -q '"true"'; }
 
-# start_etcd I [OPTION...]: member I of the cluster ${cluster}; its client address is ${url[I]}. tls=no: without.
+# start_etcd I [OPTION...]: member I of the cluster ${cluster}; its client address is ${url[I]}. tls=no: without. at="ip netns exec NAME", host=ADDRESS: elsewhere.
 declare -a url etcd_pid port peer_port
 start_etcd()
 {
 	local i=$1 scheme=https opts="--cert-file server.pem --key-file server.key"
 	shift
 	if [ "${tls:-yes}" = no ]; then scheme=http opts=; fi
-	url[i]=$scheme://127.0.0.1:${port[i]}
+	url[i]=$scheme://${host:-127.0.0.1}:${port[i]}
 	# shellcheck disable=SC2086 # a list of options
 	(
 		close_pipes
-		exec etcd --name m$i --data-dir data$i --listen-client-urls ${url[i]} --advertise-client-urls ${url[i]} $opts \
+		exec ${at:-} etcd --name m$i --data-dir data$i --listen-client-urls ${url[i]} --advertise-client-urls ${url[i]} $opts \
 		--listen-peer-urls http://127.0.0.1:${peer_port[i]} --initial-advertise-peer-urls http://127.0.0.1:${peer_port[i]} \
 		--initial-cluster "${cluster:-m$i=http://127.0.0.1:${peer_port[i]}}" --bcrypt-cost 4 --logger zap \
 		--log-outputs "$work/etcd$i.log" "$@" >>etcd$i.all 2>&1 </dev/null
@@ -99,7 +99,7 @@ choose_ports() # N members
 stop_etcd() { kill -CONT "${etcd_pid[$1]}" 2>/dev/null; kill "${etcd_pid[$1]}" && wait "${etcd_pid[$1]}" 2>/dev/null; true; }
 ctl() # with the rights of root
 {
-	etcdctl --endpoints "${url[0]}" --cacert ca.pem --command-timeout 10s ${auth:+--user root:root} "$@" 2>ctl.err
+	${at:-} etcdctl --endpoints "${url[0]}" --cacert ca.pem --command-timeout 10s ${auth:+--user root:root} "$@" 2>ctl.err
 }
 # User mc with password "secret" may use what is under mc/.
 enable_auth()

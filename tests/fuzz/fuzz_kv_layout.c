@@ -45,12 +45,17 @@ static bool box_inside(const struct mc_kv_piece *p, const struct mc_kv_layout *l
 	       p->head_lo + p->head_n <= l->head_lo + l->head_n;
 }
 
-static bool run_inside(uint64_t off, uint64_t stride, const struct mc_kv_run *r, uint64_t extent)
+static bool run_inside(uint64_t off, bool src, const struct mc_kv_run *r, uint64_t extent)
 {
-	uint64_t reach;
+	uint64_t reach = r->len, step, pieces = 1;
 
-	return r->count >= 1 && r->len >= 1 && mc_mul_u64(stride, r->count - 1, &reach) &&
-	       mc_add_u64(reach, r->len, &reach) && mc_range_ok(off, reach, extent);
+	for (uint32_t k = 0; k < MC_KV_LEVELS; k++) {
+		const struct mc_kv_level *l = &r->level[k];
+		pieces *= l->n;
+		if (l->n < 1 || !mc_mul_u64(src ? l->src : l->dst, l->n - 1, &step) || !mc_add_u64(reach, step, &reach))
+			return false;
+	}
+	return r->len >= 1 && pieces == r->count && mc_range_ok(off, reach, extent);
 }
 
 /* A request from whatever bytes are left; block numbers mostly such as the pools have. */
@@ -81,8 +86,8 @@ static void request(struct mc_rd *r, const struct mc_kv_pair *pair, uint64_t src
 		for (uint32_t i = 0; i < n; i++) {
 			must(run[i].src_base < mc_kv_layout_base_n(pair->src));
 			must(run[i].dst_base < mc_kv_layout_base_n(pair->dst));
-			must(run_inside(run[i].src_off, run[i].src_stride, &run[i], src_extent));
-			must(run_inside(run[i].dst_off, run[i].dst_stride, &run[i], dst_extent));
+			must(run_inside(run[i].src_off, true, &run[i], src_extent));
+			must(run_inside(run[i].dst_off, false, &run[i], dst_extent));
 		}
 		if (n < MC_ARRAY_LEN(run))
 			break;

@@ -137,7 +137,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(msg + MC_FRAME_LEN, data + 2, rest);
 	mc_frame_encode(&f, msg + MC_FRAME_LEN, &ctx[0]->key, false, msg);
 	mc_ctx_lock(ctx[0]);
-	mc_msg_arrived(ctx[0], &ctx[0]->be[0], msg, MC_FRAME_LEN + rest);
+	/* as a whole, or as a backend hands it over that has bulk data apart */
+	uint32_t bulk = f.data_len;
+	bool placed = size % 2 == 0 && bulk > 0 &&
+		      mc_msg_bulk(&ctx[0]->be[0], msg, MC_FRAME_LEN + body, msg + MC_FRAME_LEN + body, bulk);
+	mc_msg_arrived(ctx[0], &ctx[0]->be[0], msg, MC_FRAME_LEN + (placed ? body : rest), placed ? bulk : 0);
 	mc_ctx_unlock(ctx[0]);
 	drain();
 	for (uint32_t i = 0; i < GUARD; i++)

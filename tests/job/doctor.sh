@@ -100,6 +100,14 @@ mkdir none
 info '0|1|2' doctor --root none
 has out '^no RDMA here' 1
 
+# every id that a message of libmc, mcrun or a backend names is one of the doctor's
+info '0|1|2' doctor --json
+sed -n 's/.*"id": "\([a-z-]*\)".*/\1/p' out | sort >known
+(cd "$TEST_SRC" && cat runtime/*.c ucx-backend/*.c verbs-backend/*.c launcher/*.c) | grep -oE '\[[a-z-]+(, [a-z-]+)*, see mcinfo doctor' |
+	sed 's/^.//; s/, see mcinfo doctor//; s/, /\n/g' | sort -u >named
+expect "ids that the doctor does not have" "$(comm -23 named known | xargs)" ""
+expect "at least ten ids are named" "$(($(wc -l <named) >= 10))" 1
+
 # what mcrun says names the check
 if [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -gt 200 ]; then
 	(ulimit -n 200; run 2 -n 100 true)

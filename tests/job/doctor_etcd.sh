@@ -78,8 +78,11 @@ ask fail 'not well: no leader' "http://127.0.0.1:$unwell"
 ask fail 'is not etcd' "http://127.0.0.1:$other"
 ask fail 'is not etcd' "http://127.0.0.1:$long"
 ask fail 'no answer within 3 s' "http://127.0.0.1:$silent"
-http_proxy=http://127.0.0.1:$other ask fail 'the proxy of http_proxy' "http://etcd.invalid:2379"
-no_proxy=127.0.0.1 http_proxy=http://127.0.0.1:$other ask ok 'HTTP 200' "http://127.0.0.1:$well"
+# As libmc does: without the proxies of the environment, through the one that is asked for.
+http_proxy=http://127.0.0.1:$other all_proxy=http://127.0.0.1:$other ask ok 'HTTP 200' "http://127.0.0.1:$well"
+MC_ETCD_PROXY=http://127.0.0.1:$other no_proxy='*' ask fail 'is not etcd' "http://127.0.0.1:$well"
+ask warn 'nothing answers there' "http://127.0.0.1:$well,http://127.0.0.1:1"
+ask fail 'nothing answers there' "http://127.0.0.1:2,http://127.0.0.1:1"
 if [ -n "$cert" ]; then
 	ask fail 'TLS: ' "https://127.0.0.1:$tls"
 	SSL_CERT_FILE=$work/cert.pem ask ok 'HTTP 200' "https://127.0.0.1:$tls"

@@ -40,7 +40,7 @@ bad 'timeout is "0"' --timeout 0 -n 1 $go
 bad 'timeout is "-1"' --timeout=-1 -n 1 $go
 bad 'grace is "x"' --grace x -n 1 $go
 bad 'bind is "cores", but must be none, core or numa \(did you mean core\?\)' --bind cores -n 1 $go
-bad 'on-failure is "ignore", but must be abort or continue' --on-failure ignore -n 1 $go
+bad 'on-failure is "ignore", but must be abort, continue or restart' --on-failure ignore -n 1 $go
 bad 'engine is "slrum"' --engine slrum -n 1 $go
 bad 'output is empty' --output '' -n 1 $go
 touch file

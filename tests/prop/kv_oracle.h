@@ -94,8 +94,13 @@ static inline void oracle_copy(struct oracle *o, uint32_t src, uint32_t dst, con
 	if (r->count < 1 || r->len < 1 || r->src_base >= mc_kv_layout_base_n(&o->src.l[src]) ||
 	    r->dst_base >= mc_kv_layout_base_n(&o->dst.l[dst]))
 		oracle_fail(o, "a run without bytes, or with a base that is not there");
+	const struct mc_kv_level *l = r->level;
+	if ((uint64_t)l[0].n * l[1].n * l[2].n != r->count)
+		oracle_fail(o, "a run has another number of pieces than its levels say");
 	for (uint64_t i = 0; i < r->count; i++) {
-		uint64_t from = r->src_off + i * r->src_stride, to = r->dst_off + i * r->dst_stride;
+		uint64_t x = i % l[0].n, y = i / l[0].n % l[1].n, z = i / l[0].n / l[1].n;
+		uint64_t from = r->src_off + x * l[0].src + y * l[1].src + z * l[2].src;
+		uint64_t to = r->dst_off + x * l[0].dst + y * l[1].dst + z * l[2].dst;
 		if (!mc_range_ok(from, r->len, se) || !mc_range_ok(to, r->len, de))
 			oracle_fail(o, "a run leaves its pool");
 		for (uint64_t k = 0; k < r->len; k++) {

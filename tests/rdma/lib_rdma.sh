@@ -61,10 +61,18 @@ unharmed()
 	expect "notes" "$(json "$1.1" notes)" "$(json "$1.0" transfers)"
 }
 
-# as_before NAME: the speed after recovery is at least 0.9 of what it was, and each of two rails carries its part
-as_before()
+# recovers NAME ARG...: soak, unharmed, and the speed afterwards is at least 0.9 of what it was before, with each of two rails
+# carrying its part. Speed is a matter of luck on a busy machine: it has four tries, the rest has one.
+recovers()
 {
-	at_least "speed after recovery over that before" \
-		"$(awk -v a="$(json "$1.0" after_mbs)" -v b="$(json "$1.0" before_mbs)" 'BEGIN { print (b > 0) ? a / b : 0 }')" 0.9
-	at_least "part of the packets that the least used rail carried after recovery" "$(json "$1.0" least_share)" 0.3
+	local try ratio
+	for try in 1 2 3 4; do
+		soak "$@"
+		unharmed "$1"
+		at_least "part of the packets that the least used rail carried after recovery" "$(json "$1.0" least_share)" 0.3
+		ratio=$(awk -v a="$(json "$1.0" after_mbs)" -v b="$(json "$1.0" before_mbs)" 'BEGIN { print (b > 0) ? a / b : 0 }')
+		awk -v r="$ratio" 'BEGIN { exit !(r >= 0.9) }' && break
+		[ $try -lt 4 ] || fail "speed after recovery is $ratio of that before, four times"
+	done
+	checks=$((checks + 1))
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Prepared lists: whole and selected, from several threads, canceled, freed while they run, each way of the bytes. */
+/* Prepared lists: whole and selected, from several threads, on each way that bytes can go. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,114 +7,8 @@
 
 #include <cmocka.h>
 
-#include "cluster.h"
-
-enum { POOL = 4 << 20, BLOCK = 4096, BLOCKS = POOL / BLOCK };
-
-struct way {
-	const char *name, *backend, *transport;
-	bool packed; /* make the loop backend refuse one-sided access, so that messages carry the bytes */
-};
-
-static const struct way ways[] = {
-	{"loop", "loop", "auto", false},
-	{"loop packed", "loop", "auto", true},
-	{"shm", "shm", "shm", false},
-#ifdef CLUSTER_UCX
-	{"ucx tcp", "ucx", "tcp", false},
-#endif
-};
-
-static uint64_t seed = 0x9e3779b97f4a7c15;
-
-static uint64_t rnd(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
-}
-
-static void shuffle(uint32_t *v, uint32_t n)
-{
-	for (uint32_t i = 0; i < n; i++)
-		v[i] = i;
-	for (uint32_t i = n - 1; i > 0; i--) {
-		uint32_t k = (uint32_t)(rnd() % (i + 1)), t = v[i];
-		v[i] = v[k];
-		v[k] = t;
-	}
-}
-
-static void fill(uint8_t *p, uint64_t len, uint64_t key)
-{
-	for (uint64_t i = 0; i < len; i++)
-		p[i] = (uint8_t)((i * 0x9e3779b1u + key) >> 7);
-}
-
-struct pair {
-	const struct way *way;
-	struct cluster c;
-	struct mc_mem *src, *dst;
-	struct mc_rmem *to; /* dst seen from rank 0 */
-	uint8_t *a, *b;     /* src, dst */
-};
-
-static void pair_up(struct pair *p, const struct way *w)
-{
-	memset(p, 0, sizeof(*p));
-	p->way = w;
-	cluster_up(&p->c, 2, w->backend, w->transport);
-	if (w->packed)
-		cluster_fault(&p->c, 0,
-			      (struct mc_loop_fault){.kind = MC_LOOP_FAIL,
-						     .slot = MC_LOOP_RMEM_IMPORT,
-						     .kth = 1,
-						     .status = MC_ERR_UNSUPPORTED});
-	assert_int_equal(mc_mem_alloc(p->c.ctx[0], POOL, NULL, &p->src), MC_OK);
-	cluster_share(&p->c, 1, 0, POOL, &p->dst, &p->to);
-	p->a = mc_mem_addr(p->src);
-	p->b = mc_mem_addr(p->dst);
-	fill(p->a, POOL, 11);
-}
-
-static void pair_down(struct pair *p)
-{
-	mc_rmem_release(p->to);
-	assert_int_equal(mc_mem_free(p->src), MC_OK);
-	assert_int_equal(mc_mem_free(p->dst), MC_OK);
-	cluster_down(&p->c);
-}
-
-static void for_each_way(void (*test)(struct pair *p))
-{
-	for (size_t i = 0; i < MC_ARRAY_LEN(ways); i++) {
-		struct pair p;
-		print_message("  way: %s\n", ways[i].name);
-		pair_up(&p, &ways[i]);
-		test(&p);
-		pair_down(&p);
-	}
-}
-
-static void end_ok(struct mc_req *req)
-{
-	assert_int_equal(mc_req_wait(req, 20 * SEC), MC_OK);
-	mc_req_free(req);
-}
-
-/* Block i of the source to block to[i] of the target. */
-static struct mc_dlist *blocks_list(struct pair *p, const uint32_t *from, const uint32_t *to, uint32_t n)
-{
-	struct mc_slice *s = calloc(n, sizeof(*s));
-	struct mc_dlist *l = NULL;
-	for (uint32_t i = 0; i < n; i++)
-		s[i] = (struct mc_slice){p->src, (uint64_t)from[i] * BLOCK, p->to, (uint64_t)to[i] * BLOCK, BLOCK};
-	assert_int_equal(mc_dlist_create(p->c.ctx[0], 1, s, n, &l), MC_OK);
-	memset(s, 0xff, n * sizeof(*s)); /* it was copied */
-	free(s);
-	return l;
-}
+#include "dlist.h"
+#include "dlist_pair.h"
 
 static void whole_again(struct pair *p)
 {
@@ -441,138 +335,6 @@ static void dlist__one_list_four_threads(void **state)
 	for_each_way(four_threads);
 }
 
-/* Neither posts nor messages reach the peer until they may. */
-static void hold(struct pair *p, uint32_t on)
-{
-	cluster_fault(&p->c, 0, (struct mc_loop_fault){.kind = MC_LOOP_MANUAL, .peer = 1, .n = on});
-	cluster_fault(&p->c, 0, (struct mc_loop_fault){.kind = MC_LOOP_HOLD, .peer = 1, .n = on});
-}
-
-/* The list is given back while its request is on the way: that one goes on, and its regions stay busy until it ends. */
-static void dlist__freed_while_posted(void **state)
-{
-	(void)state;
-	for (int i = 0; i < 2; i++) {
-		struct pair p;
-		uint32_t from[BLOCKS], to[BLOCKS];
-		struct mc_req *req;
-		pair_up(&p, &ways[i]);
-		shuffle(from, BLOCKS);
-		shuffle(to, BLOCKS);
-		struct mc_dlist *l = blocks_list(&p, from, to, BLOCKS);
-		hold(&p, 1);
-		assert_int_equal(mc_dlist_put(l, NULL, &req), MC_OK);
-		mc_dlist_free(l);
-		assert_int_equal(mc_mem_free(p.src), MC_ERR_BUSY);
-		hold(&p, 0);
-		assert_int_equal(mc_req_wait(req, 10 * SEC), MC_OK);
-		mc_req_free(req);
-		for (uint32_t k = 0; k < BLOCKS; k++)
-			assert_memory_equal(p.a + from[k] * BLOCK, p.b + to[k] * BLOCK, BLOCK);
-		pair_down(&p); /* both regions can be freed */
-	}
-}
-
-static void dlist__canceled(void **state)
-{
-	(void)state;
-	for (int i = 0; i < 2; i++) {
-		struct pair p;
-		uint32_t from[BLOCKS], to[BLOCKS];
-		struct mc_req *req;
-		pair_up(&p, &ways[i]);
-		shuffle(from, BLOCKS);
-		shuffle(to, BLOCKS);
-		struct mc_dlist *l = blocks_list(&p, from, to, BLOCKS);
-		hold(&p, 1);
-		assert_int_equal(mc_dlist_put(l, NULL, &req), MC_OK);
-		hold(&p, 0);
-		mc_status_t s = mc_req_cancel(req);
-		assert_true(s == MC_ERR_CANCELED || s == MC_OK);
-		mc_req_free(req);
-		uint8_t *copy = malloc(POOL);
-		memcpy(copy, p.b, POOL);
-		assert_int_equal(mc_connect(p.c.ctx[0], 1, 10 * SEC), MC_OK);
-		assert_memory_equal(copy, p.b, POOL);
-		free(copy);
-		/* The list is as it was. */
-		assert_int_equal(mc_dlist_put(l, NULL, &req), MC_OK);
-		end_ok(req);
-		for (uint32_t k = 0; k < BLOCKS; k++)
-			assert_memory_equal(p.a + from[k] * BLOCK, p.b + to[k] * BLOCK, BLOCK);
-		mc_dlist_free(l);
-		pair_down(&p);
-	}
-}
-
-static void dlist__peer_dies(void **state)
-{
-	(void)state;
-	for (int i = 0; i < 2; i++) {
-		struct pair p;
-		uint32_t from[BLOCKS], to[BLOCKS];
-		struct mc_req *req, *other;
-		pair_up(&p, &ways[i]);
-		shuffle(from, BLOCKS);
-		shuffle(to, BLOCKS);
-		struct mc_dlist *l = blocks_list(&p, from, to, BLOCKS);
-		hold(&p, 1);
-		assert_int_equal(mc_dlist_put(l, NULL, &req), MC_OK);
-		assert_int_equal(mc_dlist_get_some(l, (uint32_t[]){3, 9}, NULL, 2, NULL, &other), MC_OK);
-		cluster_fault(&p.c, 0, (struct mc_loop_fault){.kind = MC_LOOP_KILL, .peer = 1});
-		assert_int_equal(mc_req_wait(req, 10 * SEC), MC_ERR_PEER_DOWN);
-		assert_int_equal(mc_req_wait(other, 10 * SEC), MC_ERR_PEER_DOWN);
-		mc_req_free(req);
-		mc_req_free(other);
-		assert_int_equal(mc_dlist_put(l, NULL, &req), MC_ERR_PEER_DOWN);
-		assert_int_equal(mc_dlist_put_some(l, (uint32_t[]){0}, NULL, 1, NULL, &req), MC_ERR_PEER_DOWN);
-		struct mc_slice s = {p.src, 0, p.to, 0, 8};
-		struct mc_dlist *late;
-		assert_int_equal(mc_dlist_create(p.c.ctx[0], 1, &s, 1, &late), MC_ERR_PEER_DOWN);
-		mc_dlist_free(l);
-		pair_down(&p);
-	}
-}
-
-/* The backend takes two slices at a time, then fails: as for any put. */
-static void dlist__taken_in_parts(void **state)
-{
-	(void)state;
-	struct pair p;
-	uint32_t from[BLOCKS], to[BLOCKS];
-	struct mc_req *req;
-	pair_up(&p, &ways[0]);
-	shuffle(from, BLOCKS);
-	shuffle(to, BLOCKS);
-	struct mc_dlist *l = blocks_list(&p, from, to, 100);
-	cluster_fault(&p.c, 0, (struct mc_loop_fault){.kind = MC_LOOP_TAKE, .n = 2});
-	assert_int_equal(mc_dlist_put(l, NULL, &req), MC_OK);
-	end_ok(req);
-	for (uint32_t i = 0; i < 100; i++)
-		assert_memory_equal(p.a + from[i] * BLOCK, p.b + to[i] * BLOCK, BLOCK);
-	cluster_fault(&p.c, 0, (struct mc_loop_fault){.kind = MC_LOOP_FAIL, .slot = MC_LOOP_DONE, .kth = 3,
-						      .status = MC_ERR_NOMEM});
-	assert_int_equal(mc_dlist_put(l, NULL, &req), MC_OK);
-	assert_int_equal(mc_req_wait(req, 10 * SEC), MC_ERR_NOMEM);
-	mc_req_free(req);
-	mc_dlist_free(l);
-	pair_down(&p);
-}
-
-/* Left open, one of them with its request not freed: mc_finalize() sees to it. */
-static void dlist__left_open(void **state)
-{
-	(void)state;
-	struct pair p;
-	struct mc_req *req;
-	uint32_t from[2] = {0, 1}, to[2] = {5, 3};
-	pair_up(&p, &ways[0]);
-	(void)blocks_list(&p, from, to, 2);
-	struct mc_dlist *l = blocks_list(&p, from, to, 2);
-	assert_int_equal(mc_dlist_put(l, NULL, &req), MC_OK);
-	cluster_down(&p.c);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -584,11 +346,6 @@ int main(void)
 		cmocka_unit_test(dlist__empty_notifies),
 		cmocka_unit_test(dlist__keeps_its_regions),
 		cmocka_unit_test(dlist__one_list_four_threads),
-		cmocka_unit_test(dlist__freed_while_posted),
-		cmocka_unit_test(dlist__canceled),
-		cmocka_unit_test(dlist__peer_dies),
-		cmocka_unit_test(dlist__taken_in_parts),
-		cmocka_unit_test(dlist__left_open),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -192,7 +192,7 @@ static void json__refusals(void **state)
 	refuse_json("{\"verbose\": 1}", "verbose must be true or false, but is int");
 	refuse_json("{\"timeout\": 0}", "timeout: ");
 	refuse_json("{\"timeout\": 1e300}", "timeout: ");
-	refuse_json("{\"on_failure\": \"restart\"}", "on_failure: ");
+	refuse_json("{\"on_failure\": \"again\"}", "on_failure: ");
 }
 
 static void json__merged(void **state)
@@ -245,7 +245,7 @@ static void env__built(void **state)
 	assert_int_equal(parse("-x A=1 --role a:1 -x A=2 sh : --role b:1 sh", &job, &err), MC_CLI_RUN);
 	mc_strv_set(&job.settings, "MC_SPIN", "1us");
 	mc_strv_set(&job.settings, "MC_LOG", "info");
-	assert_int_equal(mc_env_build(&job, own, &env, &err), 0);
+	assert_int_equal(mc_env_build(&job, "local", false, own, &env, &err), 0);
 	assert_string_equal(mc_strv_get(&env[0], "A"), "2");
 	assert_string_equal(mc_strv_get(&env[1], "A"), "1");
 	assert_string_equal(mc_strv_get(&env[0], "MC_ROLE"), "a");

@@ -8,6 +8,8 @@
  *   abort R C    rank R calls PMIx_Abort(C, "probe gives up"), the others wait for ever
  *   dead R       rank R kills itself after the first fence; the others wait to be told, fence again, print and leave
  *   diefence R   rank R kills itself between init and fence; the others fence
+ *   again R N C  rank R dies at the end of its first N starts, by exit code C or, if that is 0, a signal; at each it reads
+ *                what the others have put; they wait to be told so often, and leave
  *   hang         join, fence, print "ready", wait for ever
  *   publish      rank 0 publishes, all look it up, rank 0 takes it back
  *   time FILE    like fence; rank 0 then writes the monotonic time (ns) to FILE
@@ -29,6 +31,7 @@ static uint32_t size;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 static int told_dead = -1;
+static uint32_t told_n;
 static bool registered;
 
 static void check(pmix_status_t rc, const char *what)
@@ -48,6 +51,7 @@ static void on_dead(size_t id, pmix_status_t status, const pmix_proc_t *source, 
 	for (size_t i = 0; i < info_n; i++)
 		if (PMIX_CHECK_KEY(&info[i], PMIX_EVENT_AFFECTED_PROC))
 			told_dead = (int)info[i].value.data.proc->rank;
+	told_n++;
 	(void)pthread_cond_broadcast(&cond);
 	(void)pthread_mutex_unlock(&lock);
 	if (done != NULL)
@@ -163,6 +167,42 @@ static void do_dead(uint32_t victim)
 	leave_job();
 }
 
+static void do_again(uint32_t mortal, uint32_t times, int code)
+{
+	const char *start = getenv("MC_REJOIN");
+	uint32_t starts = start == NULL ? 0 : (uint32_t)strtoul(start, NULL, 10), seen = 0;
+
+	if (me.rank != mortal)
+		listen_for_deaths();
+	put_own();
+	if (start == NULL)
+		fence(true);
+	if (me.rank != mortal) {
+		(void)pthread_mutex_lock(&lock);
+		while (told_n < times)
+			(void)pthread_cond_wait(&cond, &lock);
+		(void)pthread_mutex_unlock(&lock);
+		(void)printf("told %u times that %u died\n", told_n, mortal);
+		leave_job();
+		return;
+	}
+	for (uint32_t r = 0; r < size; r++) {
+		pmix_proc_t peer;
+		pmix_value_t *v = NULL;
+
+		PMIX_LOAD_PROCID(&peer, me.nspace, r);
+		if (r != me.rank && PMIx_Get(&peer, "probe", NULL, 0, &v) == PMIX_SUCCESS && v->type == PMIX_STRING)
+			seen++;
+	}
+	(void)printf("start %u sees %u others\n", starts, seen);
+	(void)fflush(stdout);
+	if (starts < times && code != 0)
+		_exit(code);
+	if (starts < times)
+		(void)raise(SIGKILL);
+	leave_job();
+}
+
 static void do_publish(void)
 {
 	pmix_info_t info;
@@ -255,6 +295,8 @@ int main(int argc, char **argv)
 		fence(true);
 		ready("ready");
 		wait_for_ever();
+	} else if (strcmp(what, "again") == 0) {
+		do_again(number(argc, argv, 2), number(argc, argv, 3), (int)number(argc, argv, 4));
 	} else if (strcmp(what, "publish") == 0) {
 		do_publish();
 	} else if (strcmp(what, "time") == 0 && argc > 2) {

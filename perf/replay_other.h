@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * replay_other.h - `mcperf replay --with JOB:N`: the ranks of the other role are a job of their own, found through
+ * etcd. Each job agrees and reports by itself; which request goes where follows from the trace, as ever.
+ */
+#ifndef PERF_REPLAY_OTHER_H
+#define PERF_REPLAY_OTHER_H
+
+#include "replay.h"
+
+/* "JOB:N" */
+bool replay_other_parse(const char *text, struct replay_opts *o, struct perf_err *err);
+/* Wait for the other job's ranks; they become the group of the role that this job does not have. */
+bool replay_other_find(struct replay *r, struct perf_err *err);
+/* Under which a decode rank publishes its pool: two jobs that play different traces do not find each other's. */
+void replay_pool_name(const struct replay *r, char name[MC_NAME_MAX]);
+/* The number by which a prefill rank marks its content: the same on both sides. */
+uint32_t replay_writer(const struct replay *r, uint32_t prefill);
+/* To the other job's ranks that live; waits until it left. */
+void replay_other_tell(struct replay *r, uint64_t tag);
+/* Is a rank of the other job that was lost there again, as a new process? *epoch: the one that was lost, then the new
+ * one. */
+bool replay_other_back(struct replay *r, uint32_t peer, uint64_t *epoch);
+uint64_t replay_other_epoch(const struct replay *r, uint32_t peer);
+
+#endif
