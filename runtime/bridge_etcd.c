@@ -15,43 +15,43 @@ enum { PORT_DEFAULT = 2379 };
 
 /* ---- settings ---- */
 
-static bool part(CURLU *u, CURLUPart what, char **out)
+static bool part(const struct mc_etcd_curl *curl, CURLU *u, CURLUPart what, char **out)
 {
 	*out = NULL;
-	return curl_url_get(u, what, out, 0) == CURLUE_OK && *out != NULL && (*out)[0] != '\0';
+	return curl->url_get(u, what, out, 0) == CURLUE_OK && *out != NULL && (*out)[0] != '\0';
 }
 
 /* What is wrong with it; NULL: *e is set. A password must not stand there: the address is shown in messages. */
-static const char *endpoint_parse(CURLU *u, const char *text, struct mc_etcd_endpoint *e)
+static const char *endpoint_parse(const struct mc_etcd_curl *curl, CURLU *u, const char *text, struct mc_etcd_endpoint *e)
 {
 	char *scheme = NULL, *host = NULL, *port = NULL, *user = NULL, *path = NULL, *rest = NULL;
 	const char *why = NULL;
 
 	if (strstr(text, "://") == NULL ||
-	    curl_url_set(u, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
-	    !part(u, CURLUPART_SCHEME, &scheme) || !part(u, CURLUPART_HOST, &host))
+	    curl->url_set(u, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK ||
+	    !part(curl, u, CURLUPART_SCHEME, &scheme) || !part(curl, u, CURLUPART_HOST, &host))
 		why = "must be http://HOST:2379 or https://HOST:2379, several with commas between";
 	else if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)
 		why = "must begin with http:// or https://";
-	else if (part(u, CURLUPART_USER, &user))
+	else if (part(curl, u, CURLUPART_USER, &user))
 		why = "must not hold a user or password: those belong into MC_ETCD_USER and MC_ETCD_PASSWORD_FILE";
-	else if ((part(u, CURLUPART_PATH, &path) && strcmp(path, "/") != 0) || part(u, CURLUPART_QUERY, &rest))
+	else if ((part(curl, u, CURLUPART_PATH, &path) && strcmp(path, "/") != 0) || part(curl, u, CURLUPART_QUERY, &rest))
 		why = "must not have a path";
 	if (why == NULL) {
 		e->tls = strcmp(scheme, "https") == 0;
-		(void)part(u, CURLUPART_PORT, &port);
+		(void)part(curl, u, CURLUPART_PORT, &port);
 		if (port != NULL ? asprintf(&e->url, "%s://%s:%s", scheme, host, port) < 0
 				 : asprintf(&e->url, "%s://%s:%d", scheme, host, PORT_DEFAULT) < 0) {
 			e->url = NULL;
 			why = "no memory";
 		}
 	}
-	curl_free(scheme);
-	curl_free(host);
-	curl_free(port);
-	curl_free(user);
-	curl_free(path);
-	curl_free(rest);
+	curl->free(scheme);
+	curl->free(host);
+	curl->free(port);
+	curl->free(user);
+	curl->free(path);
+	curl->free(rest);
 	return why;
 }
 
@@ -62,15 +62,15 @@ static mc_status_t take_endpoints(struct mc_bridge *b)
 
 	for (one = why == NULL ? strtok_r(list, ", ", &save) : NULL; one != NULL && why == NULL;
 	     one = strtok_r(NULL, ", ", &save)) {
-		CURLU *u = curl_url();
+		CURLU *u = b->curl.url();
 
 		if (b->endpoint_n == MC_ETCD_ENDPOINTS_MAX)
 			why = "names too many endpoints";
 		else
-			why = u == NULL ? "no memory" : endpoint_parse(u, one, &b->endpoint[b->endpoint_n]);
+			why = u == NULL ? "no memory" : endpoint_parse(&b->curl, u, one, &b->endpoint[b->endpoint_n]);
 		if (why == NULL)
 			b->endpoint_n++;
-		curl_url_cleanup(u);
+		b->curl.url_cleanup(u);
 	}
 	if (why == NULL && b->endpoint_n == 0)
 		why = "names no endpoint";
@@ -264,9 +264,9 @@ static void bridge_free(struct mc_bridge *b)
 	mc_etcd_table_free(&b->table);
 	pthread_mutex_destroy(&b->lock);
 	free(b->value);
+	b->curl.global_cleanup();      /* counted by libcurl */
 	explicit_bzero(b, sizeof(*b)); /* token and keys */
 	free(b);
-	curl_global_cleanup(); /* counted by libcurl */
 }
 
 /* The program's signals are not this thread's business. */
@@ -292,14 +292,13 @@ static mc_status_t etcd_open(const struct mc_bridge_cfg *cfg, struct mc_bridge *
 
 	if (cfg->config->etcd[0] == '\0')
 		return MC_ERR_UNSUPPORTED;
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-		mc_error("MC_ETCD: libcurl does not start (no memory?)");
-		return MC_ERR_NOMEM;
-	}
 	b = calloc(1, sizeof(*b));
-	if (b == NULL) {
-		curl_global_cleanup();
+	if (b == NULL)
 		return MC_ERR_NOMEM;
+	s = mc_etcd_curl_load(&b->curl);
+	if (s != MC_OK) {
+		free(b);
+		return s;
 	}
 	b->cfg = *cfg;
 	b->config = cfg->config;

@@ -7,10 +7,10 @@
 #ifndef MC_BRIDGE_ETCD_H
 #define MC_BRIDGE_ETCD_H
 
-#include <curl/curl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "bridge_etcd_curl.h"
 #include "bridge_etcd_msg.h"
 #include "bridge_etcd_table.h"
 
@@ -43,6 +43,7 @@ struct mc_etcd_http { /* the connections of one session; the thread's */
 
 struct mc_bridge {
 	/* constant */
+	struct mc_etcd_curl curl;
 	struct mc_bridge_cfg cfg;
 	const struct mc_config *config;
 	struct mc_etcd_endpoint endpoint[MC_ETCD_ENDPOINTS_MAX];

@@ -132,38 +132,38 @@ static const char *or_null(const char *text)
 static CURL *handle_new(struct mc_bridge *b, curl_write_callback write_cb, char *why)
 {
 	const struct mc_config *c = b->config;
-	CURL *h = curl_easy_init();
+	CURL *h = b->curl.easy_init();
 	bool ok;
 
 	if (h == NULL)
 		return NULL;
-	ok = curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, b->endpoint[b->at].tls ? "https" : "http") == CURLE_OK;
+	ok = b->curl.easy_setopt(h, CURLOPT_PROTOCOLS_STR, b->endpoint[b->at].tls ? "https" : "http") == CURLE_OK;
 	/* A proxy of the environment is for the web; etcd is inside. */
-	ok = ok && curl_easy_setopt(h, CURLOPT_PROXY, c->etcd_proxy) == CURLE_OK;
+	ok = ok && b->curl.easy_setopt(h, CURLOPT_PROXY, c->etcd_proxy) == CURLE_OK;
 	if (c->etcd_proxy[0] != '\0')
-		ok = ok && curl_easy_setopt(h, CURLOPT_NOPROXY, "") == CURLE_OK;
-	ok = ok && curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+		ok = ok && b->curl.easy_setopt(h, CURLOPT_NOPROXY, "") == CURLE_OK;
+	ok = ok && b->curl.easy_setopt(h, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
 	ok = ok &&
-	     curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK; /* never waits for a name server at the end */
-	ok = ok && curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
-	ok = ok && curl_easy_setopt(h, CURLOPT_POST, 1L) == CURLE_OK;
-	ok = ok && curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)(b->request_ns / 1000000)) == CURLE_OK;
-	ok = ok && curl_easy_setopt(h, CURLOPT_ERRORBUFFER, why) == CURLE_OK;
-	ok = ok && curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK;
-	ok = ok && curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, write_cb) == CURLE_OK;
-	ok = ok && curl_easy_setopt(h, CURLOPT_WRITEDATA, b) == CURLE_OK;
-	ok = ok && curl_easy_setopt(h, CURLOPT_USERAGENT, "libmc") == CURLE_OK;
+	     b->curl.easy_setopt(h, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK; /* never waits for a name server at the end */
+	ok = ok && b->curl.easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+	ok = ok && b->curl.easy_setopt(h, CURLOPT_POST, 1L) == CURLE_OK;
+	ok = ok && b->curl.easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)(b->request_ns / 1000000)) == CURLE_OK;
+	ok = ok && b->curl.easy_setopt(h, CURLOPT_ERRORBUFFER, why) == CURLE_OK;
+	ok = ok && b->curl.easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK;
+	ok = ok && b->curl.easy_setopt(h, CURLOPT_WRITEFUNCTION, write_cb) == CURLE_OK;
+	ok = ok && b->curl.easy_setopt(h, CURLOPT_WRITEDATA, b) == CURLE_OK;
+	ok = ok && b->curl.easy_setopt(h, CURLOPT_USERAGENT, "libmc") == CURLE_OK;
 	if (b->endpoint[b->at].tls) {
-		ok = ok && curl_easy_setopt(h, CURLOPT_CA_CACHE_TIMEOUT, 0L) == CURLE_OK; /* files may be renewed */
+		ok = ok && b->curl.easy_setopt(h, CURLOPT_CA_CACHE_TIMEOUT, 0L) == CURLE_OK; /* files may be renewed */
 		if (or_null(c->etcd_ca) != NULL)
-			ok = ok && curl_easy_setopt(h, CURLOPT_CAINFO, c->etcd_ca) == CURLE_OK &&
-			     curl_easy_setopt(h, CURLOPT_CAPATH, NULL) == CURLE_OK;
-		ok = ok && curl_easy_setopt(h, CURLOPT_SSLCERT, or_null(c->etcd_cert)) == CURLE_OK;
-		ok = ok && curl_easy_setopt(h, CURLOPT_SSLKEY, or_null(c->etcd_key)) == CURLE_OK;
+			ok = ok && b->curl.easy_setopt(h, CURLOPT_CAINFO, c->etcd_ca) == CURLE_OK &&
+			     b->curl.easy_setopt(h, CURLOPT_CAPATH, NULL) == CURLE_OK;
+		ok = ok && b->curl.easy_setopt(h, CURLOPT_SSLCERT, or_null(c->etcd_cert)) == CURLE_OK;
+		ok = ok && b->curl.easy_setopt(h, CURLOPT_SSLKEY, or_null(c->etcd_key)) == CURLE_OK;
 	}
 	if (ok)
 		return h;
-	curl_easy_cleanup(h);
+	b->curl.easy_cleanup(h);
 	return NULL;
 }
 
@@ -171,7 +171,7 @@ mc_status_t mc_etcd_http_open(struct mc_bridge *b)
 {
 	struct mc_etcd_http *x = &b->http;
 
-	*x = (struct mc_etcd_http){.multi = curl_multi_init()};
+	*x = (struct mc_etcd_http){.multi = b->curl.multi_init()};
 	x->ctl = handle_new(b, on_reply, x->why);
 	x->watch = handle_new(b, on_watch, x->watch_why);
 	if (x->multi != NULL && x->ctl != NULL && x->watch != NULL)
@@ -185,23 +185,24 @@ void mc_etcd_http_close(struct mc_bridge *b)
 	struct mc_etcd_http *x = &b->http;
 
 	mc_etcd_watch_stop(b);
-	curl_easy_cleanup(x->watch);
-	curl_easy_cleanup(x->ctl);
+	b->curl.easy_cleanup(x->watch);
+	b->curl.easy_cleanup(x->ctl);
 	if (x->multi != NULL)
-		curl_multi_cleanup(x->multi);
-	curl_slist_free_all(x->ctl_head);
+		b->curl.multi_cleanup(x->multi);
+	b->curl.slist_free_all(x->ctl_head);
 	body_free(&x->reply);
 	*x = (struct mc_etcd_http){.multi = NULL};
 }
 
 /* ---- requests ---- */
 
-static void note_ends(struct mc_etcd_http *x)
+static void note_ends(struct mc_bridge *b)
 {
+	struct mc_etcd_http *x = &b->http;
 	struct CURLMsg *m;
 	int left;
 
-	while ((m = curl_multi_info_read(x->multi, &left)) != NULL) {
+	while ((m = b->curl.multi_info_read(x->multi, &left)) != NULL) {
 		if (m->msg != CURLMSG_DONE)
 			continue;
 		if (m->easy_handle == x->ctl) {
@@ -210,7 +211,7 @@ static void note_ends(struct mc_etcd_http *x)
 		} else if (m->easy_handle == x->watch) {
 			x->watch_done = true;
 			x->watch_code = m->data.result;
-			(void)curl_easy_getinfo(x->watch, CURLINFO_RESPONSE_CODE, &x->watch_http);
+			(void)b->curl.easy_getinfo(x->watch, CURLINFO_RESPONSE_CODE, &x->watch_http);
 		}
 	}
 }
@@ -223,15 +224,15 @@ static bool turn(struct mc_bridge *b, int64_t until_ns)
 	int running, left_ms;
 	int64_t left_ns;
 
-	(void)curl_multi_perform(x->multi, &running);
-	note_ends(x);
+	(void)b->curl.multi_perform(x->multi, &running);
+	note_ends(b);
 	if (x->ctl_done || (x->watch_on && x->watch_done) || mc_etcd_stopping(b))
 		return false;
 	left_ns = until_ns - mc_now_ns();
 	if (left_ns <= 0)
 		return false;
 	left_ms = left_ns / 1000000 >= POLL_MAX_MS ? POLL_MAX_MS : (int)(left_ns / 1000000) + 1;
-	(void)curl_multi_poll(x->multi, &wake, 1, left_ms, NULL);
+	(void)b->curl.multi_poll(x->multi, &wake, 1, left_ms, NULL);
 	return mc_etcd_woken(b);
 }
 
@@ -240,14 +241,14 @@ static struct curl_slist *headers(const struct mc_bridge *b)
 	char line[MC_ETCD_TOKEN_MAX + 32];
 	struct curl_slist *list, *more;
 
-	list = curl_slist_append(NULL, "Content-Type: application/json");
-	more = list == NULL ? NULL : curl_slist_append(list, "Expect:");
+	list = b->curl.slist_append(NULL, "Content-Type: application/json");
+	more = list == NULL ? NULL : b->curl.slist_append(list, "Expect:");
 	if (more != NULL && b->token[0] != '\0') {
 		snprintf(line, sizeof(line), "Authorization: %s", b->token);
-		more = curl_slist_append(list, line);
+		more = b->curl.slist_append(list, line);
 	}
 	if (more == NULL)
-		curl_slist_free_all(list);
+		b->curl.slist_free_all(list);
 	return more == NULL ? NULL : list;
 }
 
@@ -257,10 +258,10 @@ static bool set_request(struct mc_bridge *b, CURL *h, const char *path, const ch
 	const int n = snprintf(url, sizeof(url), "%s/v3/%s", b->endpoint[b->at].url, path);
 
 	return body != NULL && head != NULL && n > 0 && (size_t)n < sizeof(url) &&
-	       curl_easy_setopt(h, CURLOPT_URL, url) == CURLE_OK &&
-	       curl_easy_setopt(h, CURLOPT_POSTFIELDS, body) == CURLE_OK &&
-	       curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE, (long)strlen(body)) == CURLE_OK &&
-	       curl_easy_setopt(h, CURLOPT_HTTPHEADER, head) == CURLE_OK;
+	       b->curl.easy_setopt(h, CURLOPT_URL, url) == CURLE_OK &&
+	       b->curl.easy_setopt(h, CURLOPT_POSTFIELDS, body) == CURLE_OK &&
+	       b->curl.easy_setopt(h, CURLOPT_POSTFIELDSIZE, (long)strlen(body)) == CURLE_OK &&
+	       b->curl.easy_setopt(h, CURLOPT_HTTPHEADER, head) == CURLE_OK;
 }
 
 static mc_status_t judge_reply(struct mc_bridge *b, mc_etcd_on_kv on_kv)
@@ -273,7 +274,7 @@ static mc_status_t judge_reply(struct mc_bridge *b, mc_etcd_on_kv on_kv)
 			return mc_etcd_fault(b, MC_ERR_NOSPC, "an answer is longer than %d bytes", MC_ETCD_REPLY_MAX);
 		return mc_etcd_judge_curl(b, x->ctl_code, x->why);
 	}
-	(void)curl_easy_getinfo(x->ctl, CURLINFO_RESPONSE_CODE, &http);
+	(void)b->curl.easy_getinfo(x->ctl, CURLINFO_RESPONSE_CODE, &http);
 	if (!mc_etcd_reply_parse(x->reply.p, x->reply.len, &b->reply, http == 200 ? on_kv : NULL, b))
 		b->reply.code = -1;
 	if (http == 200 && b->reply.code == 0)
@@ -288,25 +289,25 @@ mc_status_t mc_etcd_call(struct mc_bridge *b, const char *path, char *body, int6
 	mc_status_t s = MC_ERR_CANCELED;
 	curl_off_t sent_us = 0;
 
-	curl_slist_free_all(x->ctl_head);
+	b->curl.slist_free_all(x->ctl_head);
 	x->ctl_head = headers(b);
 	x->reply.len = 0;
 	x->reply.too_long = false;
 	x->ctl_done = false;
 	x->why[0] = '\0';
-	if (!set_request(b, x->ctl, path, body, x->ctl_head) || curl_multi_add_handle(x->multi, x->ctl) != CURLM_OK) {
+	if (!set_request(b, x->ctl, path, body, x->ctl_head) || b->curl.multi_add_handle(x->multi, x->ctl) != CURLM_OK) {
 		s = mc_etcd_fault(b, MC_ERR_NOMEM, "no memory for a request");
 		goto undo_body;
 	}
 	while (!x->ctl_done && mc_now_ns() < deadline_ns && !mc_etcd_stopping(b))
 		(void)turn(b, deadline_ns);
-	(void)curl_easy_getinfo(x->ctl, CURLINFO_PRETRANSFER_TIME_T, &sent_us);
+	(void)b->curl.easy_getinfo(x->ctl, CURLINFO_PRETRANSFER_TIME_T, &sent_us);
 	x->ctl_sent = sent_us > 0;
 	if (!x->ctl_done && !mc_etcd_stopping(b)) {
 		x->ctl_done = true;
 		x->ctl_code = CURLE_OPERATION_TIMEDOUT;
 	}
-	(void)curl_multi_remove_handle(x->multi, x->ctl);
+	(void)b->curl.multi_remove_handle(x->multi, x->ctl);
 	if (x->ctl_done)
 		s = judge_reply(b, on_kv);
 	x->ctl_done = false;
@@ -333,7 +334,7 @@ mc_status_t mc_etcd_watch_start(struct mc_bridge *b, char *body)
 	x->watch_http = 0;
 	x->watch_why[0] = '\0';
 	if (!set_request(b, x->watch, "watch", body, x->watch_head) ||
-	    curl_multi_add_handle(x->multi, x->watch) != CURLM_OK)
+	    b->curl.multi_add_handle(x->multi, x->watch) != CURLM_OK)
 		return mc_etcd_fault(b, MC_ERR_NOMEM, "no memory for a request");
 	x->watch_on = true;
 	return MC_OK;
@@ -344,11 +345,11 @@ void mc_etcd_watch_stop(struct mc_bridge *b)
 	struct mc_etcd_http *x = &b->http;
 
 	if (x->watch_on)
-		(void)curl_multi_remove_handle(x->multi, x->watch);
+		(void)b->curl.multi_remove_handle(x->multi, x->watch);
 	x->watch_on = false;
 	free(x->watch_body);
 	x->watch_body = NULL;
-	curl_slist_free_all(x->watch_head);
+	b->curl.slist_free_all(x->watch_head);
 	x->watch_head = NULL;
 	body_free(&x->line);
 }

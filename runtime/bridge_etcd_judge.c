@@ -18,7 +18,7 @@ enum { GRPC_UNAVAILABLE = 14, GRPC_UNAUTHENTICATED = 16 };
 
 mc_status_t mc_etcd_judge_curl(struct mc_bridge *b, CURLcode code, const char *why)
 {
-	const char *url = b->endpoint[b->at].url, *text = why[0] != '\0' ? why : curl_easy_strerror(code);
+	const char *url = b->endpoint[b->at].url, *text = why[0] != '\0' ? why : b->curl.easy_strerror(code);
 	const char *ca = b->config->etcd_ca;
 
 	switch (code) {
