@@ -22,7 +22,8 @@ static bool part(const struct mc_etcd_curl *curl, CURLU *u, CURLUPart what, char
 }
 
 /* What is wrong with it; NULL: *e is set. A password must not stand there: the address is shown in messages. */
-static const char *endpoint_parse(const struct mc_etcd_curl *curl, CURLU *u, const char *text, struct mc_etcd_endpoint *e)
+static const char *endpoint_parse(const struct mc_etcd_curl *curl, CURLU *u, const char *text,
+				  struct mc_etcd_endpoint *e)
 {
 	char *scheme = NULL, *host = NULL, *port = NULL, *user = NULL, *path = NULL, *rest = NULL;
 	const char *why = NULL;
@@ -35,7 +36,8 @@ static const char *endpoint_parse(const struct mc_etcd_curl *curl, CURLU *u, con
 		why = "must begin with http:// or https://";
 	else if (part(curl, u, CURLUPART_USER, &user))
 		why = "must not hold a user or password: those belong into MC_ETCD_USER and MC_ETCD_PASSWORD_FILE";
-	else if ((part(curl, u, CURLUPART_PATH, &path) && strcmp(path, "/") != 0) || part(curl, u, CURLUPART_QUERY, &rest))
+	else if ((part(curl, u, CURLUPART_PATH, &path) && strcmp(path, "/") != 0) ||
+		 part(curl, u, CURLUPART_QUERY, &rest))
 		why = "must not have a path";
 	if (why == NULL) {
 		e->tls = strcmp(scheme, "https") == 0;

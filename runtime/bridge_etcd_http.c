@@ -295,7 +295,8 @@ mc_status_t mc_etcd_call(struct mc_bridge *b, const char *path, char *body, int6
 	x->reply.too_long = false;
 	x->ctl_done = false;
 	x->why[0] = '\0';
-	if (!set_request(b, x->ctl, path, body, x->ctl_head) || b->curl.multi_add_handle(x->multi, x->ctl) != CURLM_OK) {
+	if (!set_request(b, x->ctl, path, body, x->ctl_head) ||
+	    b->curl.multi_add_handle(x->multi, x->ctl) != CURLM_OK) {
 		s = mc_etcd_fault(b, MC_ERR_NOMEM, "no memory for a request");
 		goto undo_body;
 	}
