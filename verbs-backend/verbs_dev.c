@@ -29,6 +29,12 @@ const char *mc_vb_remedy(int err)
 	case ENOENT:
 		return "/dev/infiniband is missing or may not be opened: give it to the container or the user "
 		       "[device-nodes, see mcinfo doctor]";
+	case EADDRINUSE:
+		return "another RDMA device of the same interface answers for its address, and rdma_cm cannot tell "
+		       "them "
+		       "apart: remove one of them (rdma link delete)";
+	case EADDRNOTAVAIL:
+		return "iWARP needs an IPv4 address on its interface [roce-gid, see mcinfo doctor]";
 	case ENODEV:
 		return "its network interface is not in this network namespace [gid-netdev, see mcinfo doctor]";
 	default:
