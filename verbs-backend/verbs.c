@@ -353,8 +353,10 @@ static mc_status_t plan_make(struct mc_be *be, char *why, size_t why_len)
 		if (be->nic[i].port.layer == VB_IWARP && be->buffers < least)
 			be->buffers = least;
 	if (be->plan.hopeless) {
-		snprintf(why, why_len, "%s: %d objects are needed per port at least: %s", where, VB_OBJECTS_NIC + 2,
-			 mc_vb_remedy(EAGAIN));
+		/* Short, and the id first: the caller cuts it where it ends. */
+		snprintf(why, why_len,
+			 "too few RDMA objects: %d per port are needed [rdma-cgroup, see mcinfo doctor]; %s",
+			 VB_OBJECTS_NIC + 1, where);
 		return MC_ERR_UNSUPPORTED;
 	}
 	if (be->plan.reduced)

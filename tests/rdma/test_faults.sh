@@ -63,7 +63,7 @@ if wanted frozen; then
 	unharmed frozen
 fi
 if wanted both-down; then
-	SOAK_WANT=1 soak both-down $paged --timeout 5000 --fault "$wire 0 hide; $wire 1 hide" --hold 60000 --settle 0
+	MC_VERBS_FAILOVER_TIMEOUT=3s SOAK_WANT=1 soak both-down $paged --timeout 5000 --fault "$wire 0 hide; $wire 1 hide" --hold 60000 --settle 0
 	sound
 	expect "peer lost" "$(json both-down.0 peer_lost)" 1
 	at_most "time until the first transfer fails (ms)" "$(json both-down.0 error_after_ms)" 8000
