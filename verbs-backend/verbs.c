@@ -353,11 +353,11 @@ static mc_status_t plan_make(struct mc_be *be, char *why, size_t why_len)
 		if (be->nic[i].port.layer == VB_IWARP && be->buffers < least)
 			be->buffers = least;
 	if (be->plan.hopeless) {
-		/* (room in why is short, and the doctor's check must be in it) */
+		/* Room in why is short, and the doctor's check must be in it. */
 		snprintf(why, why_len,
 			 "%.150s, %d objects per port are the least: raise it, or that above [rdma-cgroup, see mcinfo "
 			 "doctor]",
-			 where, VB_OBJECTS_NIC + 2);
+			 where, VB_OBJECTS_NIC + 1);
 		return MC_ERR_UNSUPPORTED;
 	}
 	if (be->plan.reduced)

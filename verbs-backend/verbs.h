@@ -311,8 +311,8 @@ struct mc_be {
 	struct vb_qp **qp; /* [VB_QP_TABLE], by slot, grown */
 	uint32_t *qp_gen;
 	uint32_t qp_room;
-	uint64_t qps_n;
-	struct vb_event *evq; /* ring */
+	uint64_t qps_n, mrs_n; /* registrations of regions per port */
+	struct vb_event *evq;  /* ring */
 	uint32_t ev_cap, ev_head, ev_n;
 	void **lent_heap; /* messages that were put together, freed by the next poll */
 	uint32_t lent_heap_n, lent_heap_cap;
@@ -351,6 +351,7 @@ mc_status_t mc_vb_srq_fill(struct vb_nic *nic);
 uint64_t mc_vb_probe_word(uint64_t instance);
 
 /* verbs_cg.c */
+uint64_t mc_vb_limit_left(const char *dev, const char *key, char *where, size_t where_len);
 uint64_t mc_vb_objects_left(const char *dev, char *where, size_t where_len); /* UINT64_MAX: no limit */
 
 /* verbs_ctl.c, verbs_dial.c */

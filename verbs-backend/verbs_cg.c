@@ -50,7 +50,7 @@ static bool own_cgroup(char *out, size_t len)
 	return found;
 }
 
-uint64_t mc_vb_objects_left(const char *dev, char *where, size_t where_len)
+uint64_t mc_vb_limit_left(const char *dev, const char *key, char *where, size_t where_len)
 {
 	char group[400], path[512];
 	uint64_t least = UINT64_MAX;
@@ -60,19 +60,24 @@ uint64_t mc_vb_objects_left(const char *dev, char *where, size_t where_len)
 	for (;;) {
 		uint64_t max, now;
 		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/rdma.max", group);
-		max = line_value(path, dev, "hca_object");
+		max = line_value(path, dev, key);
 		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/rdma.current", group);
-		now = line_value(path, dev, "hca_object");
+		now = line_value(path, dev, key);
 		if (now == UINT64_MAX)
 			now = 0;
 		if (max != UINT64_MAX && (max > now ? max - now : 0) < least) {
 			least = max > now ? max - now : 0;
 			snprintf(where, where_len,
-				 "/sys/fs/cgroup%s/rdma.max allows %s hca_object=%" PRIu64 ", %" PRIu64 " are in use",
-				 group, dev, max, now);
+				 "/sys/fs/cgroup%s/rdma.max allows %s %s=%" PRIu64 ", %" PRIu64 " are in use", group,
+				 dev, key, max, now);
 		}
 		if (group[0] == '\0' || strcmp(group, "/") == 0)
 			return least;
 		*strrchr(group, '/') = '\0';
 	}
+}
+
+uint64_t mc_vb_objects_left(const char *dev, char *where, size_t where_len)
+{
+	return mc_vb_limit_left(dev, "hca_object", where, where_len);
 }

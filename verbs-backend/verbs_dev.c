@@ -29,6 +29,12 @@ const char *mc_vb_remedy(int err)
 	case ENOENT:
 		return "/dev/infiniband is missing or may not be opened: give it to the container or the user "
 		       "[device-nodes, see mcinfo doctor]";
+	case EADDRINUSE:
+		return "another RDMA device of the same interface answers for its address, and rdma_cm cannot tell "
+		       "them "
+		       "apart: remove one of them (rdma link delete)";
+	case EADDRNOTAVAIL:
+		return "iWARP needs an IPv4 address on its interface [roce-gid, see mcinfo doctor]";
 	case ENODEV:
 		return "its network interface is not in this network namespace [gid-netdev, see mcinfo doctor]";
 	default:
@@ -257,8 +263,11 @@ static mc_status_t nic_open(struct mc_be *be, struct ibv_device *dev, uint32_t p
 		err = errno;
 	}
 	if (nic->ctx == NULL) {
-		mc_warn("verbs: rank %u: %s cannot be opened: %s; %s", be->rank, ibv_get_device_name(dev),
-			strerror(err), mc_vb_remedy(err));
+		char where[512] = "";
+		if (err == EAGAIN)
+			mc_vb_limit_left(ibv_get_device_name(dev), "hca_handle", where, sizeof(where));
+		mc_warn("verbs: rank %u: %s cannot be opened: %s; %s%s%s", be->rank, ibv_get_device_name(dev),
+			strerror(err), mc_vb_remedy(err), where[0] != '\0' ? "; " : "", where);
 		return err == EAGAIN || err == ENOMEM ? MC_ERR_NOMEM : MC_ERR_DEVICE;
 	}
 	mc_vb_nic_refresh(nic);

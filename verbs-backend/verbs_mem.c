@@ -154,7 +154,9 @@ mc_status_t mc_vb_mem_reg(struct mc_be *be, const struct mc_be_region *r, struct
 		return MC_ERR_NOMEM;
 	}
 	job.mem = mem;
-	err = r->len > 0 ? reg_all(&job, mem->piece_n * be->nic_n, &nic) : 0;
+	err = be->mrs_n + mem->piece_n > be->plan.mr_budget ? EAGAIN : 0; /* the last ones are for queue pairs */
+	if (err == 0 && r->len > 0)
+		err = reg_all(&job, mem->piece_n * be->nic_n, &nic);
 	if (err != 0) {
 		reg_failed(be, r, nic, err);
 		mem_free(be, mem);
@@ -165,6 +167,7 @@ mc_status_t mc_vb_mem_reg(struct mc_be *be, const struct mc_be_region *r, struct
 	mc_info("verbs: rank %u: region %llu: %llu bytes registered with %u ports in %u pieces, %.3f ms", be->rank,
 		(unsigned long long)r->id, (unsigned long long)r->len, be->nic_n, mem->piece_n,
 		(double)(mc_now_ns() - t0) / 1e6);
+	be->mrs_n += mem->piece_n;
 	mc_list_add_tail(&be->mems, &mem->node);
 	*mem_out = mem;
 	return MC_OK;
@@ -175,6 +178,7 @@ void mc_vb_mem_dereg(struct mc_be *be, struct mc_be_mem *mem)
 	for (struct mc_list *l = be->links.next; mem->exported && l != &be->links; l = l->next)
 		mc_vb_gone_send(mc_container_of(l, struct vb_link, node), mem->id);
 	mc_list_del(&mem->node);
+	be->mrs_n -= mem->piece_n;
 	mem_free(be, mem);
 }
 

@@ -101,22 +101,22 @@ void mc_vb_plan(const struct vb_want *want, struct vb_plan *out)
 	out->depth = power_below(clamp(want->depth, 16, 4096));
 	out->cqe = clamp(cqe, 64, want->max_cqe > 64 ? want->max_cqe : 64);
 	out->qps = clamp(want->qps, 1, VB_QPS_MAX);
-	out->qp_budget = UINT64_MAX;
+	out->qp_budget = out->mr_budget = UINT64_MAX;
 	if (left == UINT64_MAX)
 		return;
-	/* One object more for a first region: without any, nothing can be transferred. */
-	if (left < VB_OBJECTS_NIC + 2) {
+	if (left < VB_OBJECTS_NIC + 1) {
 		out->hopeless = true;
 		return;
 	}
 	left -= VB_OBJECTS_NIC;
-	/* A quarter is left for regions. */
-	out->qp_budget = left - (left / 4 > 0 ? left / 4 : 1);
+	/* A quarter is left for regions; what cannot be registered travels by message. */
+	out->qp_budget = left > 1 ? left - (left / 4 > 0 ? left / 4 : 1) : 1;
+	out->mr_budget = left - 1;
 	while (out->qps > 1 && (uint64_t)out->qps * peers > out->qp_budget) {
 		out->qps--;
 		out->reduced = true;
 	}
-	if ((uint64_t)out->qps * peers > out->qp_budget)
+	if ((uint64_t)out->qps * peers > out->qp_budget || left == 1)
 		out->reduced = true; /* idle connections are closed for others */
 }
 

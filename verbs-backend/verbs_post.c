@@ -84,6 +84,8 @@ static mc_status_t check(const struct mc_be_ep *ep, const struct mc_be_post *p)
 			if (rmem->stale)
 				return MC_ERR_STALE;
 		}
+		if (p->prepared != 0) /* checked when it was made */
+			continue;
 		if (!mc_range_ok(s->off, s->len, s->mem->len) || !mc_range_ok(s->roff, s->len, rmem->len))
 			return MC_ERR_RANGE;
 	}

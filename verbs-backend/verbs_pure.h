@@ -83,6 +83,7 @@ struct vb_want {
 struct vb_plan {
 	uint32_t qps, window, depth, cqe;
 	uint64_t qp_budget; /* queue pairs that may exist per port at a time, UINT64_MAX: any number */
+	uint64_t mr_budget; /* registrations of regions per port */
 	bool reduced, hopeless;
 };
 enum { VB_OBJECTS_NIC = 4 }; /* PD, CQ, SRQ and the MR of the buffers */

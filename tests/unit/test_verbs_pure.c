@@ -195,8 +195,11 @@ static void plan__within_the_cgroup(void **state)
 	assert_true(p.qps == 1 && p.reduced && p.qp_budget == 3 && !p.hopeless);
 	w.objects = 4 + 2;
 	mc_vb_plan(&w, &p);
-	assert_true(p.qp_budget == 1 && !p.hopeless);
-	w.objects = 4 + 1;
+	assert_true(p.qp_budget == 1 && p.mr_budget == 1 && !p.hopeless);
+	w.objects = 4 + 1; /* regions travel by message */
+	mc_vb_plan(&w, &p);
+	assert_true(p.qp_budget == 1 && p.mr_budget == 0 && p.reduced && !p.hopeless);
+	w.objects = 4;
 	mc_vb_plan(&w, &p);
 	assert_true(p.hopeless);
 }
