@@ -11,6 +11,7 @@
 
 #include "foreign.h"
 #include "kv_priv.h"
+#include "nic.h"
 
 enum { GOODBYE_NS = 500000000 };
 
@@ -149,6 +150,20 @@ static mc_status_t give_nics(struct mc_ctx *ctx, const struct mc_be_ops *ops, st
 	return s;
 }
 
+/*
+ * Under auto, native RDMA has been tried: what it finds unusable is not worth another library's try, which may hang in
+ * it, and where it works no other is needed. A host without RDMA devices misses nothing, nor does who named others.
+ */
+static void rdma_tried(struct mc_ctx *ctx, const char *why, struct mc_be_cfg *bc)
+{
+	if (!(bc->transports & MC_TP_RDMA))
+		return;
+	if (strstr(why, "[rdma-device") == NULL && strncmp(why, "MC_DEVICE names no", 18) != 0)
+		snprintf(ctx->rdma_why, sizeof(ctx->rdma_why), "%s", why);
+	if (ctx->cfg.transport == MC_TRANSPORT_AUTO)
+		bc->transports &= ~(uint32_t)MC_TP_RDMA;
+}
+
 static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 {
 	char why[256], all[768] = "";
@@ -176,6 +191,8 @@ static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 		if (s != MC_OK) {
 			size_t used = strlen(all);
 			snprintf(all + used, sizeof(all) - used, "%s%s: %s", used > 0 ? "; " : "", ops->name, why);
+			if (any && ops->transports == MC_TP_RDMA)
+				rdma_tried(ctx, why, &bc);
 			continue;
 		}
 		slot->ops = ops;
@@ -188,6 +205,8 @@ static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 			break;
 		if (!(slot->caps.flags & MC_CAP_PROVE))
 			bc.transports &= ~(uint32_t)MC_TP_SHM; /* same-host pairs have their backend now */
+		if (any && ops->transports == MC_TP_RDMA)
+			rdma_tried(ctx, "", &bc);
 		if (bc.transports == 0)
 			break;
 	}

@@ -113,7 +113,6 @@ struct mc_peer {
 
 	struct mc_topo_nic_id *nic; /* [nic_n] those that it uses, as it says */
 	uint32_t nic_n;
-
 	_Atomic(int) state;         /* enum mc_peer_state; written under the lock */
 	mc_status_t why;            /* when down */
 	bool left;                  /* it said goodbye */
@@ -262,6 +261,7 @@ struct mc_req {
 	bool rma;                   /* else packed */
 	bool strided;               /* rma with srun[] rather than slice[] */
 	bool notify_sent;
+	bool broken;                /* failing, and not only because it was given up */
 	uint32_t flying;            /* posts and messages that hold on to buffers; each ends, whatever happens */
 	uint32_t unacked;           /* packed messages that the peer has not answered yet */
 	uint32_t next;              /* first run not yet sent */
@@ -358,6 +358,7 @@ struct mc_ctx {
 	uint32_t be_n;
 	uint32_t msg_max, iov_max;       /* smallest of the open backends: what fits any link */
 	uint32_t fallback_n;             /* peers that are not reached by the way hoped for */
+	char rdma_why[256];              /* auto: why no native RDMA here; "": there is, or none is missed */
 	_Atomic(struct mc_peer *) *peer; /* [size] the ranks of this job as they are now; read without the lock, too */
 	struct mc_peer *self;            /* constant */
 	struct mc_foreign *foreign;      /* peers of other jobs; NULL: none; constant */

@@ -303,12 +303,13 @@ static struct mc_peer *sender_of(struct mc_ctx *ctx, const struct mc_frame *f)
 	return p;
 }
 
-/* The key that a frame must be signed with: the job's, or that of jobs among each other. NULL: we know none. */
-static const struct mc_mac_key *key_of(struct mc_ctx *ctx, const void *msg, uint32_t len, bool *ours_out)
+/* Under which key a message must be sealed; NULL: of a job that we do not know. */
+static const struct mc_mac_key *key_of(struct mc_ctx *ctx, const void *msg, uint32_t len)
 {
 	struct mc_frame f;
-	*ours_out = ctx->foreign == NULL || !mc_frame_peek(msg, len, &f) || f.job == ctx->job;
-	return *ours_out ? &ctx->key : mc_foreign_key(ctx, &f);
+	if (ctx->foreign != NULL && mc_frame_peek(msg, len, &f) && f.job != ctx->job)
+		return mc_foreign_key(ctx, &f);
+	return &ctx->key;
 }
 
 /* Bulk data to its place before the message's turn, while it is still in the network's buffer. */
@@ -316,11 +317,11 @@ bool mc_msg_bulk(void *slot, const void *head, uint32_t head_len, const void *re
 {
 	const struct mc_be_slot *from = slot;
 	struct mc_ctx *ctx = from->ctx;
-	bool sealed = !(from->caps.flags & MC_CAP_PRIVATE), ours;
+	bool sealed = !(from->caps.flags & MC_CAP_PRIVATE);
 	const uint8_t *body;
 	struct mc_frame f;
 	struct mc_rd r;
-	const struct mc_mac_key *key = key_of(ctx, head, head_len, &ours);
+	const struct mc_mac_key *key = key_of(ctx, head, head_len);
 	if (key == NULL || mc_frame_decode_head(head, head_len, rest_len, key, sealed, &f, &body) != MC_OK)
 		return false; /* said when its turn comes */
 	struct mc_peer *p = f.kind == MC_MSG_PUT || f.kind == MC_MSG_GET_DATA ? sender_of(ctx, &f) : NULL;
@@ -334,12 +335,13 @@ void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg
 {
 	struct mc_frame f;
 	const uint8_t *body, *data = NULL;
-	bool sealed = !(slot->caps.flags & MC_CAP_PRIVATE), ours;
-	const struct mc_mac_key *key = key_of(ctx, msg, len, &ours);
-	/* What was placed was checked then. */
-	mc_status_t s = key == NULL  ? MC_ERR_AUTH
-			: placed > 0 ? mc_frame_decode_head(msg, len, placed, key, false, &f, &body)
-				     : mc_frame_decode(msg, len, key, sealed, &f, &body, &data);
+	bool sealed = !(slot->caps.flags & MC_CAP_PRIVATE);
+	const struct mc_mac_key *key = key_of(ctx, msg, len);
+	mc_status_t s = MC_ERR_AUTH;
+	if (key != NULL && placed > 0) /* what was placed was checked then */
+		s = mc_frame_decode_head(msg, len, placed, key, false, &f, &body);
+	else if (key != NULL)
+		s = mc_frame_decode(msg, len, key, sealed, &f, &body, &data);
 	if (s != MC_OK) {
 		static const char *const hint = "not from this job, or damaged";
 		mc_debug("rank %u: message of %u bytes by %s dropped: %s (%s)", ctx->rank, len, slot->ops->name,

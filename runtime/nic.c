@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "nic.h"
 #include "topo.h"
 
 enum { CPU_WORDS = 1024, ERR_ROOM = 2048, PUBLISHED_MAX = 16 };

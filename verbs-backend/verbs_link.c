@@ -379,6 +379,8 @@ mc_status_t mc_vb_ep_connect(struct mc_be *be, struct mc_be_ep *ep, const void *
 		return MC_ERR_INVAL;
 	if (s != MC_OK)
 		return refuse(text, text_len, s, "malformed address");
+	if (a.instance == be->instance && be->nic[0].port.layer == VB_IWARP)
+		return refuse(text, text_len, MC_ERR_UNSUPPORTED, "iWARP has no way to its own process");
 	if (rails_text(be, &a, text, text_len) == 0)
 		return refuse(text, text_len, MC_ERR_UNSUPPORTED, "no port of the same kind on both sides");
 	link = mc_vb_link_find(be, a.instance);

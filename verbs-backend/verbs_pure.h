@@ -126,7 +126,12 @@ uint32_t mc_vb_addr_make(const struct vb_addr *a, uint8_t out[VB_ADDR_MAX]); /* 
 mc_status_t mc_vb_addr_parse(const void *p, size_t len, struct vb_addr *out);
 
 /* Packets over the rails. */
-enum vb_pkt_kind { VB_PKT_DATA = 1, VB_PKT_ACK = 2, VB_PKT_NOP = 3 }; /* NOP: a number whose message does not come */
+enum vb_pkt_kind {
+	VB_PKT_DATA = 1,
+	VB_PKT_ACK = 2,
+	VB_PKT_NOP = 3,
+	VB_PKT_GONE = 4
+}; /* NOP: a number whose message does not come */
 enum { VB_PKT_FIRST = 1, VB_PKT_LAST = 2 };
 struct vb_pkt {
 	uint8_t kind, flags;

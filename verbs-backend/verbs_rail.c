@@ -48,6 +48,7 @@ static void msg_make(const struct vb_rail *rail, uint8_t kind, struct vb_ctl_msg
 	memcpy(m->gid, nic->port.gid, 16);
 	m->rkey = nic->mr->rkey;
 	m->probe = (uintptr_t)be->area;
+	m->port = mc_vb_cm_port(nic);
 	m->qp_n = rail->qp_n;
 	for (uint32_t i = 0; i < rail->qp_n && rail->qp[i] != NULL; i++) {
 		m->qpn[i] = rail->qp[i]->num;
@@ -101,11 +102,11 @@ static int qps_make(struct vb_rail *rail, uint32_t n)
 	memset(rail->got, 0, sizeof(rail->got));
 	memset(rail->peer_got, 0, sizeof(rail->peer_got));
 	rail->probes = 0;
-	rail->peer_down = rail->idle = false;
+	rail->peer_down = rail->idle = rail->ready = false;
 	rail->qp_n = 0;
 	if (be->nic[rail->nic].qp_n + n > be->plan.qp_budget)
 		err = EAGAIN;
-	while (err == 0 && rail->qp_n < n && mc_vb_qp_new(rail, &rail->qp[rail->qp_n], &err) == MC_OK)
+	while (err == 0 && rail->qp_n < n && mc_vb_qp_new(rail, NULL, &rail->qp[rail->qp_n], &err) == MC_OK)
 		rail->qp_n++;
 	if (rail->qp_n == 0 || err == EAGAIN)
 		mc_vb_starving(rail, err);
@@ -113,6 +114,11 @@ static int qps_make(struct vb_rail *rail, uint32_t n)
 		return err;
 	rail->link->starved = false;
 	return 0;
+}
+
+static bool iwarp(const struct vb_rail *rail)
+{
+	return rail->link->be->nic[rail->nic].port.layer == VB_IWARP;
 }
 
 /* Result as of mc_vb_job_start(). */
@@ -127,7 +133,7 @@ static int qps_connect(struct vb_rail *rail, const struct vb_ctl_msg *m)
 	rail->probe_addr = m->probe;
 	rail->probe_key = m->rkey;
 	rail->state = RAIL_CONNECTING;
-	return mc_vb_job_start(rail, m);
+	return iwarp(rail) ? mc_vb_cm_connect(rail, m) : mc_vb_job_start(rail, m);
 }
 
 /* ---- proof ------------------------------------------------------------------------------------------------------- */
@@ -151,6 +157,14 @@ static void probe_start(struct vb_rail *rail)
 	}
 }
 
+static void ready_send(struct vb_rail *rail)
+{
+	struct vb_ctl_msg ready;
+
+	msg_make(rail, VB_READY, &ready);
+	mc_vb_ctl_send(rail->link, &ready);
+}
+
 void mc_vb_rail_proved(struct vb_qp *q)
 {
 	struct vb_rail *rail = q->rail;
@@ -161,6 +175,8 @@ void mc_vb_rail_proved(struct vb_qp *q)
 	if (rail->state != RAIL_PROBING || rail->probes < rail->qp_n)
 		return;
 	rail->state = RAIL_UP;
+	if (iwarp(rail) && link->leader)
+		ready_send(rail);
 	link->starved = link->wanted = false;
 	rail->failures = 0;
 	rail->why[0] = '\0';
@@ -272,6 +288,20 @@ static void answer_send(struct vb_rail *rail, uint32_t gen, uint8_t here, uint8_
 	mc_vb_ctl_send(rail->link, &answer);
 }
 
+/* iWARP: queue pairs are made as the leader's calls come in. */
+static void calls_expect(struct vb_rail *rail, const struct vb_ctl_msg *m)
+{
+	memset(rail->got, 0, sizeof(rail->got));
+	memset(rail->peer_got, 0, sizeof(rail->peer_got));
+	rail->probes = 0;
+	rail->peer_down = rail->idle = rail->ready = false;
+	rail->qp_n = m->qp_n;
+	rail->probe_addr = m->probe;
+	rail->probe_key = m->rkey;
+	rail->state = RAIL_CONNECTING;
+	answer_send(rail, rail->gen, rail->nic, rail->rnic, 0);
+}
+
 static void on_offer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 {
 	struct vb_link *link = rail->link;
@@ -293,6 +323,10 @@ static void on_offer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 		rail->nic = m->there;
 		rail->rnic = m->here;
 		rail->gen = m->gen;
+		if (iwarp(rail)) {
+			calls_expect(rail, m);
+			return;
+		}
 		err = qps_make(rail, m->qp_n);
 	}
 	if (err != 0) {
@@ -323,7 +357,6 @@ static void on_answer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 void mc_vb_rail_connected(struct vb_rail *rail, int err)
 {
 	struct vb_link *link = rail->link;
-	struct vb_ctl_msg ready;
 
 	if (err != 0 && !link->leader) {
 		mc_vb_rail_qps_free(rail);
@@ -333,10 +366,14 @@ void mc_vb_rail_connected(struct vb_rail *rail, int err)
 		mc_vb_rail_fail(rail, false, "cannot be connected: %s; %s", strerror(err), mc_vb_remedy(err));
 	} else if (!link->leader) {
 		rail->state = RAIL_WAITING;
-		answer_send(rail, rail->gen, rail->nic, rail->rnic, 0);
+		if (!iwarp(rail))
+			answer_send(rail, rail->gen, rail->nic, rail->rnic, 0);
+		else if (rail->ready)
+			probe_start(rail);
 	} else {
-		msg_make(rail, VB_READY, &ready);
-		mc_vb_ctl_send(link, &ready);
+		/* On iWARP the caller must be the first to send anything: READY follows its proof. */
+		if (!iwarp(rail))
+			ready_send(rail);
 		probe_start(rail);
 	}
 }
@@ -412,7 +449,7 @@ static bool flushed(const struct vb_rail *rail, int64_t now)
 	if (now - rail->fail_ns >= FLUSH_NS)
 		return true;
 	for (uint32_t i = 0; i < rail->qp_n; i++)
-		if (!rail->qp[i]->last_wqe)
+		if (rail->qp[i] != NULL && !rail->qp[i]->last_wqe)
 			return false;
 	return true;
 }
@@ -425,6 +462,8 @@ static void rail_close(struct vb_rail *rail)
 	if (link->state == LINK_DEAD)
 		return;
 	for (uint32_t i = 0; i < rail->qp_n; i++) {
+		if (rail->qp[i] == NULL)
+			continue;
 		rail->got[i] = rail->qp[i]->got;
 		if (!mc_vb_again_take(rail->qp[i], &rail->left[i])) {
 			mc_vb_link_fail(link, MC_ERR_NOMEM, 0, "no memory to send again what a failed rail had");
@@ -527,6 +566,8 @@ void mc_vb_rail_msg(struct vb_link *link, const struct vb_ctl_msg *m)
 		on_answer(rail, m);
 	else if (m->kind == VB_READY && current && rail->state == RAIL_WAITING)
 		probe_start(rail);
+	else if (m->kind == VB_READY && current && rail->state == RAIL_CONNECTING)
+		rail->ready = true;
 	else if (m->kind == VB_DOWN && current)
 		on_down(rail, m);
 }

@@ -2,6 +2,8 @@
 /* verbs_rails.c - what befalls all rails of a link, or of a port, at once. */
 #include "verbs.h"
 
+#define WATCH_NS INT64_C(1500000000)
+
 /* A new session: what was said at the end of the old one may be lost. */
 void mc_vb_rails_resync(struct vb_link *link)
 {
@@ -17,10 +19,48 @@ void mc_vb_rails_resync(struct vb_link *link)
 		mc_vb_rails_try_all(link);
 }
 
+/*
+ * iWARP stands on TCP, which gives a silent peer many minutes. What is under way must move within WATCH_NS; a receiver
+ * cannot hold it up, as nothing is sent that has no buffer there.
+ */
+void mc_vb_rail_watch(struct vb_rail *rail)
+{
+	if (rail->watch_ns != 0)
+		return;
+	rail->watch_ns = mc_now_ns() + WATCH_NS;
+	for (uint32_t i = 0; i < rail->qp_n; i++)
+		rail->watched[i] = rail->qp[i]->done;
+	mc_vb_timer_want(rail->link->be, rail->watch_ns);
+}
+
+static void watch_run(struct vb_rail *rail, int64_t now)
+{
+	bool busy = false, stuck = false;
+
+	if (rail->watch_ns == 0 || (rail->state != RAIL_UP && rail->state != RAIL_PROBING)) {
+		rail->watch_ns = 0;
+		return;
+	}
+	if (now < rail->watch_ns) {
+		mc_vb_timer_want(rail->link->be, rail->watch_ns);
+		return;
+	}
+	rail->watch_ns = 0;
+	for (uint32_t i = 0; i < rail->qp_n; i++) {
+		busy |= rail->qp[i]->done < rail->qp[i]->head;
+		stuck |= rail->qp[i]->done < rail->qp[i]->head && rail->qp[i]->done == rail->watched[i];
+	}
+	if (stuck)
+		mc_vb_rail_fail(rail, false, "nothing has moved for %d ms", (int)(WATCH_NS / 1000000));
+	else if (busy)
+		mc_vb_rail_watch(rail);
+}
+
 void mc_vb_rail_timers(struct vb_link *link, int64_t now)
 {
 	for (uint32_t i = 0; i < link->rail_n && link->state != LINK_DEAD; i++) {
 		struct vb_rail *r = &link->rail[i];
+		watch_run(r, now);
 		if (r->state != RAIL_IDLE || !link->leader)
 			continue;
 		if (r->retry_ns <= now)

@@ -135,6 +135,8 @@ mc_status_t mc_vb_pkt_parse(const void *p, size_t len, struct vb_pkt *out)
 		return MC_ERR_PROTO;
 	if (out->kind == VB_PKT_ACK)
 		return len == VB_HDR_LEN && out->flags == 0 ? MC_OK : MC_ERR_PROTO;
+	if (out->kind == VB_PKT_GONE)
+		return len == VB_HDR_LEN + 8 && out->flags == (VB_PKT_FIRST | VB_PKT_LAST) ? MC_OK : MC_ERR_PROTO;
 	if (out->kind == VB_PKT_NOP)
 		return len == VB_HDR_LEN ? MC_OK : MC_ERR_PROTO;
 	return out->kind == VB_PKT_DATA ? MC_OK : MC_ERR_PROTO;

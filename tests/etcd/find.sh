@@ -74,6 +74,32 @@ hears late '^synced MC_OK'
 hears late '^up decode-1 7 '
 never late '^up x'
 
+# Two processes under one name and rank: the later one stays, the earlier one says so, and is back when the other leaves.
+bridge u1 twice prefill 0 c1
+tell u1 "publish first"
+hears d '^up twice 0 00000000000000c1'
+bridge u2 twice prefill 0 c2
+tell u2 "publish second"
+hears d '^up twice 0 00000000000000c2'
+hears u1 '^synced MC_ERR_CONFIG another process publishes as rank 0 of job twice .*MC_JOB'
+ends u2
+hears_times u1 '^synced MC_OK' 2
+hears_times d '^up twice 0 00000000000000c1' 2
+ends u1
+
+# Foreign keys that are larger together than an answer may be: the listing goes on in smaller pieces.
+head -c 1000000 /dev/zero | tr '\0' A >long
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do ctl put mc/test/peers/big/$i <long >/dev/null || fail "no large key: $(cat ctl.err)"; done
+ctl put mc/test/peers/zz/1 '{"v":1,"role":"r","epoch":"0000000000000001","record":"QUJD"}' >/dev/null
+bridge large large none 0 e9
+hears large '^up zz 1 ' 20000
+hears large '^up decode-1 7 '
+hears large '^synced MC_OK'
+never large '^synced MC_ERR'
+hears d '^up zz 1 '
+never d '^synced MC_ERR'
+ends large
+
 # Two ranks that come at the same moment to an empty cluster agree on one key.
 export MC_ETCD_PREFIX=mc/race
 for i in 1 2 3 4 5 6; do bridge r$i race$i prefill 0 $i; done
@@ -81,6 +107,21 @@ for i in 1 2 3 4 5 6; do hears r$i '^synced MC_OK'; done
 checks=$((checks + 1))
 [ "$(cat r?.out | grep '^key' | sort -u | wc -l)" = 1 ] || fail "$(cat r?.out | grep '^key' | sort -u | wc -l) keys"
 for i in 1 2 3 4 5 6; do ends r$i; done
+
+# An etcd that is full: what is there is found, what is new is not published, and says why.
+stop_etcd 0
+start_etcd 0 --quota-backend-bytes 4000000
+etcd_up 0
+for i in 1 2 3 4 5 6 7 8; do ctl put mc/fill/$i <long >/dev/null || break; done
+export MC_ETCD_PREFIX=mc/test
+bridge full full none 0 e8
+tell full "publish late"
+hears full '^up decode-1 7 ' 20000
+hears full '^synced MC_OK' 20000
+full_said() { grep -q 'cannot be published: .*etcdctl alarm list' full.err; }
+checks=$((checks + 1))
+within 10000 full_said || fail "a full etcd is not named: $(cat full.err)"
+ends full
 ends d
 ends o
 ends late

@@ -25,6 +25,21 @@ on_wires()
 	chmod +x on_wires
 }
 
+# What makes odd ranks believe that they are on another host, although they share this kernel: another boot id. (Soft-RoCE has no
+# network namespaces.) MC_LAUNCHER would tell them that mcrun has started all of them here.
+two_hosts()
+{
+	echo 01234567-89ab-cdef-0123-456789abcdef >boot_id
+	cat >two_hosts <<-END
+		#!/bin/sh
+		unset MC_LAUNCHER
+		export MC_HOST=host\$PMIX_RANK
+		[ \$((PMIX_RANK % 2)) -eq 1 ] || exec "\$@"
+		exec unshare -m sh -c 'mount --bind "\$0" /proc/sys/kernel/random/boot_id; exec "\$@"' $PWD/boot_id "\$@"
+	END
+	chmod +x two_hosts
+}
+
 # json FILE KEY: the value of the first "KEY": in a report
 json() { grep -o "\"$2\": *\"\{0,1\}[^\",}]*" "$1" | head -1 | sed 's/^[^:]*: *"\{0,1\}//'; }
 # at_least WHAT VALUE LIMIT, at_most: numbers, also with a fraction

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "nic.h"
 #include "topo.h"
 
 static char lines[4096];

@@ -113,7 +113,7 @@ boot_qemu()
 		-chardev "file,id=err,path=$run/err" -device virtserialport,chardev=err,name=err \
 		</dev/null >"$run/qemu.log" 2>&1 3>&- 4>&- &
 	guest=$!
-	wait "$guest"
+	wait "$guest" 2>/dev/null
 	vm_status=$?
 	guest=
 	exec 3>&- 4>&-
