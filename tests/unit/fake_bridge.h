@@ -89,9 +89,13 @@ static mc_status_t fake_open(const struct mc_bridge_cfg *cfg, struct mc_bridge *
 	if (b == NULL)
 		return MC_ERR_NOMEM;
 	b->queue = calloc(FAKE_EVENTS, sizeof(*b->queue));
-	b->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	b->cfg = *cfg;
-	if (b->queue == NULL || b->fd < 0)
+	if (b->queue == NULL) {
+		free(b);
+		return MC_ERR_NOMEM;
+	}
+	b->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (b->fd < 0)
 		abort();
 	pthread_mutex_lock(&fake.lock);
 	if (fake.bridges.next == NULL)

@@ -44,15 +44,16 @@ static inline int begin(void **state)
 	return 0;
 }
 
+static char job_key[65]; /* of the job that was started last */
+
 static inline void job_up(struct cluster *c, const char *name, const char *role, uint32_t n, const char *backend)
 {
 	static unsigned int serial;
-	char key[65];
 	for (size_t i = 0; i < 64; i += 2)
-		snprintf(key + i, 3, "%02x", (unsigned int)(serial * 16 + i) & 0xff);
+		snprintf(job_key + i, 3, "%02x", (unsigned int)(serial * 16 + i) & 0xff);
 	serial++;
 	setenv("MC_JOB", name, 1);
-	setenv("MC_JOB_KEY", key, 1); /* jobs do not know each other's */
+	setenv("MC_JOB_KEY", job_key, 1); /* jobs do not know each other's */
 	c->role = role;
 	cluster_up(c, n, backend, "auto");
 	unsetenv("MC_JOB");

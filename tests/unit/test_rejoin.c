@@ -248,6 +248,38 @@ static void rejoin__groups(void **state)
 	cluster_down(&c);
 }
 
+/* One rank learns of the new process only in the barrier: an error there, and then all meet in the next. */
+static void *barrier_twice(void *arg)
+{
+	struct mc_ctx *ctx = arg;
+	mc_status_t s = mc_barrier(mc_group_world(ctx), 20 * SEC);
+	if (s == MC_ERR_PEER_DOWN)
+		s = mc_barrier(mc_group_world(ctx), 20 * SEC);
+	return (void *)(intptr_t)s;
+}
+
+static void rejoin__groups_learned_late(void **state)
+{
+	(void)state;
+	struct cluster c = {.progress = "manual"};
+	pthread_t t[3];
+	void *ret;
+	uint64_t before;
+	cluster_up(&c, 3, "loop", "auto");
+	before = epoch_of(&c, 1, 2);
+	kill_one(&c, 2);
+	start_again(&c, 2);
+	learn(&c, 0, 2);
+	assert_true(epoch_of(&c, 1, 2) == before);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, barrier_twice, c.ctx[i]), 0);
+	for (uint32_t i = 0; i < 3; i++) {
+		pthread_join(t[i], &ret);
+		assert_int_equal((intptr_t)ret, MC_OK);
+	}
+	cluster_down(&c);
+}
+
 /* Restarted ranks meet, though the rendezvous gives each the first record of the other. */
 static void rejoin__two_meet(void **state)
 {
@@ -450,6 +482,7 @@ int main(void)
 		cmocka_unit_test(rejoin__ucx),
 		cmocka_unit_test(rejoin__requests_and_counters),
 		cmocka_unit_test(rejoin__groups),
+		cmocka_unit_test(rejoin__groups_learned_late),
 		cmocka_unit_test(rejoin__two_meet),
 		cmocka_unit_test(rejoin__again_and_again),
 		cmocka_unit_test(rejoin__others_are_gone),
