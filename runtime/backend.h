@@ -77,6 +77,7 @@ struct mc_be_nic {
 	uint32_t rail;      /* number among the ports of its make: equal rails of two hosts reach each other best */
 	int32_t numa;       /* the system's number of its NUMA node; -1: several, or not known */
 	bool use;           /* for memory where this rank runs stripe over these; the others are spares */
+	bool apart;         /* a spare in a network of its own: for a library that cannot turn to it later */
 	uint8_t score[MC_BE_NODE_MAX]; /* for memory on the system's node i: 100 best, 0: not known */
 	uint8_t gid[16];               /* of a port: the one to use; all zero: none fits */
 	uint32_t gid_index;
@@ -89,6 +90,14 @@ struct mc_be_cfg {
 	const struct mc_config *config; /* outlives the mc_be */
 	struct mc_hub *hub;             /* loop only */
 	uint32_t rank, size;            /* of the job, for sizing and log lines */
+	/*
+	 * The one call up, from inside poll, for a backend that would have to copy a message to keep it until poll
+	 * returns: head is the first iovec of its send, the rest is still where the network put it. In order with the
+	 * other messages of that ep, right before its event is queued. true: the rest was taken to its place; the event
+	 * gets the head alone and `placed`. It calls nothing of the backend. NULL: not wanted.
+	 */
+	bool (*bulk)(void *arg, const void *head, uint32_t head_len, const void *rest, uint32_t rest_len);
+	void *bulk_arg;
 	const struct mc_be_nic *nic; /* [nic_n] ports, best first, then interfaces, best first; outlives the mc_be */
 	uint32_t nic_n;
 	bool nic_chosen; /* false: nobody looked (nic_n is 0), use what there is */
@@ -162,6 +171,7 @@ struct mc_be_event {
 	uint64_t cookie;
 	const void *data; /* MSG: aligned to 8 bytes */
 	uint32_t len;
+	uint32_t placed;  /* MSG: bytes behind data that mc_be_cfg.bulk took */
 	int32_t native;   /* errno or library code behind status, 0: none */
 	const char *why;  /* library's text for native; static; NULL: none */
 };

@@ -11,6 +11,7 @@
 
 #include "foreign.h"
 #include "kv_priv.h"
+#include "nic.h"
 
 enum { GOODBYE_NS = 500000000 };
 
@@ -149,6 +150,20 @@ static mc_status_t give_nics(struct mc_ctx *ctx, const struct mc_be_ops *ops, st
 	return s;
 }
 
+/*
+ * Under auto, native RDMA has been tried: what it finds unusable is not worth another library's try, which may hang in
+ * it, and where it works no other is needed. A host without RDMA devices misses nothing, nor does who named others.
+ */
+static void rdma_tried(struct mc_ctx *ctx, const char *why, struct mc_be_cfg *bc)
+{
+	if (!(bc->transports & MC_TP_RDMA))
+		return;
+	if (strstr(why, "[rdma-device") == NULL && strncmp(why, "MC_DEVICE names no", 18) != 0)
+		snprintf(ctx->rdma_why, sizeof(ctx->rdma_why), "%s", why);
+	if (ctx->cfg.transport == MC_TRANSPORT_AUTO)
+		bc->transports &= ~(uint32_t)MC_TP_RDMA;
+}
+
 static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 {
 	char why[256], all[768] = "";
@@ -163,6 +178,9 @@ static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 			continue;
 		struct mc_be_slot *slot = &ctx->be[ctx->be_n];
 		memset(slot, 0, sizeof(*slot));
+		slot->ctx = ctx;
+		bc.bulk = mc_msg_bulk;
+		bc.bulk_arg = slot;
 		mc_status_t s = give_nics(ctx, ops, &bc);
 		if (s != MC_OK)
 			return s;
@@ -173,6 +191,8 @@ static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 		if (s != MC_OK) {
 			size_t used = strlen(all);
 			snprintf(all + used, sizeof(all) - used, "%s%s: %s", used > 0 ? "; " : "", ops->name, why);
+			if (any && ops->transports == MC_TP_RDMA)
+				rdma_tried(ctx, why, &bc);
 			continue;
 		}
 		slot->ops = ops;
@@ -185,6 +205,8 @@ static mc_status_t open_backends(struct mc_ctx *ctx, const struct mc_params *p)
 			break;
 		if (!(slot->caps.flags & MC_CAP_PROVE))
 			bc.transports &= ~(uint32_t)MC_TP_SHM; /* same-host pairs have their backend now */
+		if (any && ops->transports == MC_TP_RDMA)
+			rdma_tried(ctx, "", &bc);
 		if (bc.transports == 0)
 			break;
 	}
@@ -294,6 +316,7 @@ static mc_status_t bring_up(struct mc_ctx *ctx, const struct mc_params *p)
 		return s;
 	ctx->job = hash_bytes(UINT64_C(0xcbf29ce484222325), ctx->boot_info.job, strlen(ctx->boot_info.job));
 	ctx->epoch = mc_random_u64();
+	ctx->streams = mc_copy_stream_pays();
 	ctx->home_node = mc_nic_home();
 	ctx->born = clock_ns();
 	snprintf(ctx->job_name, sizeof(ctx->job_name), "%s",

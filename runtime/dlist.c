@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "dlist.h"
 
 enum { PIN_LOOKBACK = 16 };
 

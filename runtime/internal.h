@@ -14,6 +14,7 @@
 #include "backend.h"
 #include "boot.h"
 #include "config.h"
+#include "copy.h"
 #include "log.h"
 #include "mc.h"
 #include "shape.h"
@@ -56,6 +57,7 @@ enum mc_msg_kind {
 };
 
 struct mc_be_slot { /* one open backend; constant after init */
+	struct mc_ctx *ctx;
 	const struct mc_be_ops *ops;
 	struct mc_be *be;
 	struct mc_be_caps caps;
@@ -111,7 +113,6 @@ struct mc_peer {
 
 	struct mc_topo_nic_id *nic; /* [nic_n] those that it uses, as it says */
 	uint32_t nic_n;
-
 	_Atomic(int) state;         /* enum mc_peer_state; written under the lock */
 	mc_status_t why;            /* when down */
 	bool left;                  /* it said goodbye */
@@ -238,29 +239,6 @@ struct mc_cursor { /* a place in a request's runs: byte `off` of piece `piece` o
 	uint64_t off;
 };
 
-/*
- * Prepared slices (dlist.c), in the form that the peer's link wants. Constant while there are users, but for the last
- * three.
- */
-struct mc_dlist {
-	struct mc_ctx *ctx;
-	struct mc_peer *peer;
-	bool rma;                   /* be_slice[] rather than run[] */
-	bool halves;                /* an entry lacks one side: only selections can be posted */
-	uint32_t n, run_n;
-	uint64_t bytes;
-	void *entry;                /* [n] as given, to select from */
-	void *merged;               /* [run_n] as posted; the same as entry if nothing could be merged */
-	struct mc_shape *shape;     /* [shape_n] of runs in merged; NULL: all are single pieces */
-	uint32_t shape_n, shape_room;
-	struct mc_pin *pin;         /* [pin_n] */
-	uint32_t pin_n, pin_room;
-	struct mc_slice *given;     /* [n] while the link is not proved, which may ask for another form; else NULL */
-	struct mc_list node;        /* ctx->dlists */
-	uint32_t users;             /* requests that have not ended */
-	bool freed;                 /* by its owner: the last user destroys it */
-};
-
 struct mc_chunk { /* packed get: one message's worth */
 	struct mc_cursor at;
 	bool done;
@@ -283,6 +261,7 @@ struct mc_req {
 	bool rma;                   /* else packed */
 	bool strided;               /* rma with srun[] rather than slice[] */
 	bool notify_sent;
+	bool broken;                /* failing, and not only because it was given up */
 	uint32_t flying;            /* posts and messages that hold on to buffers; each ends, whatever happens */
 	uint32_t unacked;           /* packed messages that the peer has not answered yet */
 	uint32_t next;              /* first run not yet sent */
@@ -367,6 +346,7 @@ struct mc_ctx {
 	char role[MC_ROLE_MAX], host[MC_NAME_MAX];
 	struct mc_mac_key key;
 	bool manual;
+	bool streams;               /* constant: copying past the caches pays here */
 
 	pthread_mutex_t lock;
 	_Atomic(uint32_t) lockers;  /* callers that want the lock: the progress thread makes way */
@@ -378,6 +358,7 @@ struct mc_ctx {
 	uint32_t be_n;
 	uint32_t msg_max, iov_max;       /* smallest of the open backends: what fits any link */
 	uint32_t fallback_n;             /* peers that are not reached by the way hoped for */
+	char rdma_why[256];              /* auto: why no native RDMA here; "": there is, or none is missed */
 	_Atomic(struct mc_peer *) *peer; /* [size] the ranks of this job as they are now; read without the lock, too */
 	struct mc_peer *self;            /* constant */
 	struct mc_foreign *foreign;      /* peers of other jobs; NULL: none; constant */
@@ -489,7 +470,9 @@ void mc_tx_fail_all(struct mc_peer *p, mc_status_t s);
 void mc_tx_free_all(struct mc_ctx *ctx);
 void mc_bye_send(struct mc_peer *p, uint8_t answer);
 uint32_t mc_tx_encode(struct mc_tx *tx, const struct mc_wr *w); /* for POST_MSG: framed length in tx->buf */
-void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg, uint32_t len);
+/* placed: so many bytes of data follow that mc_msg_bulk() has taken. */
+void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg, uint32_t len, uint32_t placed);
+bool mc_msg_bulk(void *slot, const void *head, uint32_t head_len, const void *rest, uint32_t rest_len);
 
 /* mem.c, dir.c */
 struct mc_mem *mc_region_find(struct mc_ctx *ctx, uint64_t id); /* NULL: freed or never was */
@@ -555,6 +538,9 @@ void mc_xfer_posted(struct mc_req *r, mc_status_t s); /* DONE */
 void mc_xfer_want_pump(struct mc_req *r);
 bool mc_pack_step(struct mc_req *r);                /* send one message; false: no room or nothing left */
 void mc_pack_abandon(struct mc_req *r);            /* tell the peer that no more of it comes */
+/* data NULL: it is in place already. place: takes the data of that message there. false: not all of it was right. */
+bool mc_put_place(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len);
+bool mc_get_data_place(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len);
 void mc_on_put(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len);
 void mc_on_ack(struct mc_peer *p, struct mc_rd *r);
 void mc_on_get(struct mc_peer *p, struct mc_rd *r);

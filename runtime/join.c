@@ -40,6 +40,9 @@ static void replace(struct mc_peer *old, struct mc_peer *n)
 {
 	struct mc_ctx *ctx = n->ctx;
 	char text[160];
+	/* Of a process of another job that this one never talked to nothing is lost. */
+	bool met = old->job == ctx->job || old->state != MC_PEER_IDLE;
+	old->left = old->left || !met;
 	mc_peer_fail(old, MC_ERR_PEER_DOWN, "its process was started again");
 	mc_foreign_lost(old);
 	mc_peer_enter(n, old->id);
@@ -50,7 +53,8 @@ static void replace(struct mc_peer *old, struct mc_peer *n)
 	snprintf(text, sizeof(text), "peer %u (%s, host %s, pid %d) is back: a new process, start %u", n->id, n->role,
 		 n->host, n->pid, n->again);
 	mc_info("rank %u: %s", ctx->rank, text);
-	mc_fault_add(ctx, n->id, MC_OK, text);
+	if (met)
+		mc_fault_add(ctx, n->id, MC_OK, text);
 	ctx->stale_arm = true;
 }
 

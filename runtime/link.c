@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "nic.h"
 
 bool mc_link_ready(const struct mc_peer *p)
 {
@@ -16,10 +16,15 @@ bool mc_link_ready(const struct mc_peer *p)
 }
 
 /* Why a backend is not the link, for messages to people. */
-static void refused(struct mc_peer *p, const struct mc_be_slot *slot, const char *why)
+static void refused_text(struct mc_peer *p, const char *name, const char *why)
 {
 	size_t used = strlen(p->refused);
-	snprintf(p->refused + used, sizeof(p->refused) - used, "%s%s: %s", used > 0 ? "; " : "", slot->ops->name, why);
+	snprintf(p->refused + used, sizeof(p->refused) - used, "%s%s: %s", used > 0 ? "; " : "", name, why);
+}
+
+static void refused(struct mc_peer *p, const struct mc_be_slot *slot, const char *why)
+{
+	refused_text(p, slot->ops->name, why);
 	if (slot->caps.flags & MC_CAP_PROVE)
 		p->fell_back = true;
 }
@@ -59,11 +64,16 @@ static void chosen(struct mc_peer *p, struct mc_be_slot *slot, const char *text)
 		 named || text[0] == '\0' ? "" : " ", text);
 	mc_debug("rank %u: peer %u (%s) by %s%s%s%s", ctx->rank, p->id, p->host, p->link_text,
 		 p->refused[0] != '\0' ? " (" : "", p->refused, p->refused[0] != '\0' ? ")" : "");
+	if (ctx->rdma_why[0] != '\0' && !p->fell_back && (slot->ops->transports & MC_TP_TCP)) {
+		refused_text(p, "verbs", ctx->rdma_why);
+		p->fell_back = true;
+	}
 	if (!p->fell_back)
 		return;
 	if (ctx->fallback_n++ == 0)
 		mc_warn("rank %u: peer %u (%s, host %s) is reached by %s instead of RDMA: %s [rdma-traffic, see "
-			"mcinfo doctor; MC_BACKEND=verbs makes this an error; for further peers it is only logged at info]",
+			"mcinfo doctor; MC_BACKEND=verbs makes this an error; for further peers it is only "
+			"logged at info]",
 			ctx->rank, p->id, p->role, p->host, p->link_text, p->refused);
 	else
 		mc_info("rank %u: peer %u (%s, host %s) is reached by %s instead of RDMA: %s", ctx->rank, p->id,
@@ -89,6 +99,8 @@ mc_status_t mc_link_next(struct mc_peer *p)
 			last = s;
 		refused(p, slot, text[0] != '\0' ? text : mc_status_text(s));
 	}
+	if (ctx->rdma_why[0] != '\0')
+		refused_text(p, "verbs", ctx->rdma_why);
 	char nics[300];
 	mc_nics_compare(p, nics, sizeof(nics));
 	mc_peer_fail(p, last == MC_ERR_UNSUPPORTED ? MC_ERR_UNSUPPORTED : MC_ERR_PEER_DOWN,

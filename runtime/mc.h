@@ -494,8 +494,8 @@ MC_API mc_status_t mc_req_wait(struct mc_req *req, int64_t timeout_ns);
 /**
  * mc_req_cancel() - end a request early. Returns when nothing of it can touch memory here or at the peer any more (the
  * peer confirmed), at the latest after MC_CANCEL_TIMEOUT, when a peer that does not confirm is declared lost.
- * Return: the request's final status: MC_ERR_CANCELED: proved; MC_ERR_PEER_DOWN: the peer was lost before it could
- *         confirm; or what the request ended with before.
+ * Return: the request's final status: MC_ERR_CANCELED: proved, and a put's notification never comes; MC_OK: all of it
+ *         had arrived; MC_ERR_PEER_DOWN: the peer was lost before it could confirm; or what it ended with before.
  */
 MC_API mc_status_t mc_req_cancel(struct mc_req *req);
 

@@ -48,9 +48,10 @@ struct mc_tx *mc_tx_get(struct mc_peer *p, enum mc_msg_kind kind, bool large)
 	return tx;
 }
 
+/* Last in, first out: its memory is still in the cache. */
 void mc_tx_put(struct mc_tx *tx)
 {
-	mc_list_add_tail(&tx->peer->ctx->tx_free[tx->large], &tx->node);
+	mc_list_add_tail(tx->peer->ctx->tx_free[tx->large].next, &tx->node);
 }
 
 void mc_tx_free_all(struct mc_ctx *ctx)
@@ -302,17 +303,45 @@ static struct mc_peer *sender_of(struct mc_ctx *ctx, const struct mc_frame *f)
 	return p;
 }
 
-void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg, uint32_t len)
+/* Under which key a message must be sealed; NULL: of a job that we do not know. */
+static const struct mc_mac_key *key_of(struct mc_ctx *ctx, const void *msg, uint32_t len)
 {
 	struct mc_frame f;
-	const uint8_t *body, *data;
-	bool sealed = !(slot->caps.flags & MC_CAP_PRIVATE), ours = true;
-	const struct mc_mac_key *key = &ctx->key;
-	if (ctx->foreign != NULL && mc_frame_peek(msg, len, &f) && f.job != ctx->job) {
-		key = mc_foreign_key(ctx, &f);
-		ours = false;
-	}
-	mc_status_t s = ours || key != NULL ? mc_frame_decode(msg, len, key, sealed, &f, &body, &data) : MC_ERR_AUTH;
+	if (ctx->foreign != NULL && mc_frame_peek(msg, len, &f) && f.job != ctx->job)
+		return mc_foreign_key(ctx, &f);
+	return &ctx->key;
+}
+
+/* Bulk data to its place before the message's turn, while it is still in the network's buffer. */
+bool mc_msg_bulk(void *slot, const void *head, uint32_t head_len, const void *rest, uint32_t rest_len)
+{
+	const struct mc_be_slot *from = slot;
+	struct mc_ctx *ctx = from->ctx;
+	bool sealed = !(from->caps.flags & MC_CAP_PRIVATE);
+	const uint8_t *body;
+	struct mc_frame f;
+	struct mc_rd r;
+	const struct mc_mac_key *key = key_of(ctx, head, head_len);
+	if (key == NULL || mc_frame_decode_head(head, head_len, rest_len, key, sealed, &f, &body) != MC_OK)
+		return false; /* said when its turn comes */
+	struct mc_peer *p = f.kind == MC_MSG_PUT || f.kind == MC_MSG_GET_DATA ? sender_of(ctx, &f) : NULL;
+	if (p == NULL)
+		return false;
+	mc_rd_init(&r, body, f.body_len);
+	return f.kind == MC_MSG_PUT ? mc_put_place(p, &r, rest, rest_len) : mc_get_data_place(p, &r, rest, rest_len);
+}
+
+void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg, uint32_t len, uint32_t placed)
+{
+	struct mc_frame f;
+	const uint8_t *body, *data = NULL;
+	bool sealed = !(slot->caps.flags & MC_CAP_PRIVATE);
+	const struct mc_mac_key *key = key_of(ctx, msg, len);
+	mc_status_t s = MC_ERR_AUTH;
+	if (key != NULL && placed > 0) /* what was placed was checked then */
+		s = mc_frame_decode_head(msg, len, placed, key, false, &f, &body);
+	else if (key != NULL)
+		s = mc_frame_decode(msg, len, key, sealed, &f, &body, &data);
 	if (s != MC_OK) {
 		static const char *const hint = "not from this job, or damaged";
 		mc_debug("rank %u: message of %u bytes by %s dropped: %s (%s)", ctx->rank, len, slot->ops->name,

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "nic.h"
 #include "topo.h"
 
 enum { CPU_WORDS = 1024, ERR_ROOM = 2048, PUBLISHED_MAX = 16 };
@@ -66,7 +66,27 @@ static const char *checked_xml(const struct mc_ctx *ctx)
 /* Memory that only hwloc can place: a GPU, by any of its names. */
 static bool on_pci(const char *near)
 {
-	return near[0] != '\0' && strncmp(near, "numa", 4) != 0 && strcmp(near, "any") != 0;
+	return near[0] != '\0' && strncmp(near, "numa", 4) != 0 && strncmp(near, "any", 3) != 0;
+}
+
+/* Does a map in MC_DEVICE, "^mlx5_3,cuda0=mlx5_1,numa0=mlx5_2", name such memory? */
+static bool maps(const char *device, bool (*such)(const char *memory))
+{
+	for (const char *at = device, *end; *at != '\0'; at = end + (*end == ',')) {
+		end = at + strcspn(at, ",");
+		while (*at == ' ')
+			at++;
+		if (memchr(at, '=', (size_t)(end - at)) != NULL && such(at))
+			return true;
+	}
+	return false;
+}
+
+/* GPUs by CUDA's or ROCm's own names: asking for these starts their drivers, which the rank that uses the GPU does
+ * anyway. */
+static bool names_gpu(const char *near)
+{
+	return strncmp(near, "cuda", 4) == 0 || strncmp(near, "rsmi", 4) == 0 || strncmp(near, "nvml", 4) == 0;
 }
 
 static mc_status_t machine_load(struct mc_ctx *ctx, struct mc_topo **topo_out)
@@ -80,10 +100,9 @@ static mc_status_t machine_load(struct mc_ctx *ctx, struct mc_topo **topo_out)
 	src.xml_file = checked_xml(ctx);
 	if (src.xml_file != NULL) {
 		src.kernel_only = false;
-	} else if ((on_pci(near) || strchr(device, '=') != NULL) && mc_config_hwloc_file() == NULL) {
+	} else if ((on_pci(near) || maps(device, on_pci)) && mc_config_hwloc_file() == NULL) {
 		src.kernel_only = false;
-		src.gpu_names = strncmp(near, "cuda", 4) == 0 || strncmp(near, "rsmi", 4) == 0 ||
-				strncmp(near, "nvml", 4) == 0 || strchr(device, '=') != NULL;
+		src.gpu_names = names_gpu(near) || maps(device, names_gpu);
 	}
 	s = mc_topo_load(&src, topo_out, err, sizeof(err));
 	if (s != MC_OK)
@@ -129,6 +148,7 @@ static void nic_fill(const struct mc_topo *t, const struct mc_topo_pick *p, stru
 	out->rail = nic->rail;
 	out->numa = node_of(t, &nic->loc);
 	out->use = p->use;
+	out->apart = p->apart;
 	memcpy(out->gid, id.gid, sizeof(out->gid));
 	out->gid_index = id.gid_index;
 }
@@ -296,7 +316,7 @@ mc_status_t mc_nics_choose(struct mc_ctx *ctx)
 	ctx->nic_named = c.policy.include != NULL;
 	ctx->nic_narrow = ctx->cfg.device[0] != '\0';
 	for (uint32_t i = 0; i < ctx->nic_n; i++)
-		ctx->nic_narrow = ctx->nic_narrow || !ctx->nic[i].use;
+		ctx->nic_narrow = ctx->nic_narrow || !(ctx->nic[i].use || ctx->nic[i].apart);
 	say_choice(&c);
 undo_policy:
 	mc_topo_policy_free(&c.policy);

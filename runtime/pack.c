@@ -114,13 +114,14 @@ static void launch(struct mc_req *r, struct mc_tx *tx, struct mc_wr *w, uint64_t
 
 /* ---- entries, and their bytes into a message ---- */
 
-void mc_entry_write(struct mc_wr *w, const struct mc_entry *e)
+void mc_entry_write(struct mc_wr *w, const struct mc_entry *e, uint64_t rid)
 {
-	uint8_t *levels;
+	uint8_t *levels = w->p;
+	mc_wr_u8(w, e->rid == rid ? PACK_SAME : 0);
+	if (e->rid != rid)
+		mc_wr_u64(w, e->rid);
 	mc_wr_u64(w, e->roff);
 	mc_wr_u32(w, (uint32_t)e->len);
-	levels = w->p;
-	mc_wr_u8(w, 0);
 	if (e->shape.pieces == 1)
 		return;
 	for (uint32_t k = 0; k < MC_LEVELS && !w->bad; k++) {
@@ -136,9 +137,12 @@ bool mc_entry_read(struct mc_rd *r, struct mc_entry *e, uint64_t left)
 {
 	uint64_t pieces = 1;
 	e->shape = mc_shape_single[0];
+	uint8_t levels = mc_rd_u8(r);
+	if ((levels & PACK_SAME) == 0)
+		e->rid = mc_rd_u64(r);
+	levels &= (uint8_t)~PACK_SAME;
 	e->roff = mc_rd_u64(r);
 	e->len = mc_rd_u32(r);
-	uint8_t levels = mc_rd_u8(r);
 	if (levels > MC_LEVELS)
 		return false;
 	for (uint32_t k = 0; k < levels; k++) {
@@ -221,10 +225,13 @@ static void put_count(uint8_t *at, uint32_t n)
 static uint32_t add_put_entries(struct mc_req *r, struct mc_tx *tx, struct mc_wr *w, struct budget b)
 {
 	struct mc_entry e;
+	uint64_t rid = 0;
 	uint32_t n = 0;
 	while (n < b.entries && next_entry(r, b.data - tx->data_len, &e)) {
-		mc_wr_u64(w, e.rid);
-		mc_entry_write(w, &e);
+		mc_entry_write(w, &e, rid);
+		rid = e.rid;
+		if (r->next < r->run_n)
+			mc_copy_prefetch(r->run[r->next].addr);
 		mc_pack_bytes(tx, e.addr, &e, false);
 		n++;
 	}
@@ -294,13 +301,12 @@ static bool get_step(struct mc_req *r)
 	mc_tx_body(tx, &w);
 	mc_wr_u64(&w, r->xfer);
 	mc_wr_u32(&w, r->chunk_n - 1);
-	mc_wr_u64(&w, rid);
 	uint8_t *count = w.p;
 	mc_wr_u32(&w, 0);
 	uint32_t n = 0;
 	while (n < b.entries && r->next < r->run_n && r->run[r->next].rid == rid &&
 	       next_entry(r, b.data - c->len, &e)) {
-		mc_entry_write(&w, &e);
+		mc_entry_write(&w, &e, n > 0 ? rid : 0);
 		c->len += (uint32_t)(e.len * e.shape.pieces);
 		n++;
 	}
@@ -365,6 +371,7 @@ static void land(struct mc_req *q, const struct mc_chunk *c, const uint8_t *data
 {
 	struct mc_cursor at = c->at;
 	uint64_t left = c->len;
+	bool stream = q->ctx->streams && left >= PACK_STREAM;
 	while (left > 0) {
 		const struct mc_run *u = &q->run[at.run];
 		struct mc_walk w;
@@ -372,7 +379,7 @@ static void land(struct mc_req *q, const struct mc_chunk *c, const uint8_t *data
 		mc_walk_at(&w, &q->shape[u->shape], at.piece);
 		do {
 			uint64_t len = u->len - at.off < left ? u->len - at.off : left;
-			memcpy(u->addr + w.here + at.off, data, (size_t)len);
+			mc_copy(u->addr + w.here + at.off, data, (size_t)len, stream);
 			data += len;
 			left -= len;
 			at.off = 0;
@@ -380,6 +387,19 @@ static void land(struct mc_req *q, const struct mc_chunk *c, const uint8_t *data
 		} while (more && left > 0);
 		at = (struct mc_cursor){.run = at.run + 1};
 	}
+	mc_copy_fence(stream);
+}
+
+bool mc_get_data_place(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len)
+{
+	struct mc_req *q = mc_req_find(p, mc_rd_u64(r));
+	uint32_t k = mc_rd_u32(r);
+	mc_rd_u32(r);
+	if (mc_rd_u32(r) != MC_OK || r->bad || q == NULL || q->kind != MC_REQ_GET || q->failing != MC_OK ||
+	    k >= q->chunk_n || q->chunk[k].done || q->chunk[k].len != len)
+		return false;
+	land(q, &q->chunk[k], data);
+	return true;
 }
 
 void mc_on_get_data(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len)
@@ -403,7 +423,7 @@ void mc_on_get_data(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uin
 		mc_req_fail(q, s);
 		return;
 	}
-	if (q->failing == MC_OK)
+	if (q->failing == MC_OK && data != NULL)
 		land(q, &q->chunk[k], data);
 	mc_req_settle(q);
 }

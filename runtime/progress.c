@@ -72,7 +72,7 @@ static void on_event(struct mc_ctx *ctx, struct mc_be_slot *slot, const struct m
 	struct mc_peer *p = (struct mc_peer *)(uintptr_t)ev->cookie; /* of EP_UP and EP_DOWN */
 	switch (ev->kind) {
 	case MC_EV_MSG:
-		mc_msg_arrived(ctx, slot, ev->data, ev->len);
+		mc_msg_arrived(ctx, slot, ev->data, ev->len, ev->placed);
 		break;
 	case MC_EV_SENT:
 		mc_tx_sent(ctx, ev->cookie, ev->status);

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "nic.h"
 
 #define RECORD_MAGIC   0x5243434du /* "MCCR" */
 #define RECORD_VERSION 2u

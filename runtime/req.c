@@ -63,6 +63,7 @@ struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind)
 	r->failing = MC_OK;
 	r->rma = false;
 	r->strided = false;
+	r->broken = false;
 	r->notify_sent = false;
 	r->flying = r->unacked = 0;
 	r->next = 0;
@@ -174,10 +175,21 @@ static void req_end(struct mc_req *r, mc_status_t s)
 	mc_req_drop(r);
 }
 
+/* It was given up when all of it, the notification too, had left already, and nothing of that was refused. */
+static bool came_too_late(const struct mc_req *r)
+{
+	return r->kind == MC_REQ_PUT && !r->broken && r->unacked == 0 && r->next == r->run_n &&
+	       (r->notify_flags == 0 || r->notify_sent);
+}
+
 void mc_req_settle(struct mc_req *r)
 {
 	if (atomic_load_explicit(&r->state, memory_order_relaxed) != 0 || r->flying > 0)
 		return;
+	if (r->failing != MC_OK && came_too_late(r)) {
+		req_end(r, MC_OK);
+		return;
+	}
 	if (r->failing != MC_OK) {
 		/* A read's late answers find no request and are dropped; a write must be answered first. */
 		if (r->unacked == 0 || r->kind == MC_REQ_GET)
@@ -218,6 +230,8 @@ static void fail_kids(struct mc_req *r, mc_status_t s)
 
 void mc_req_fail(struct mc_req *r, mc_status_t s)
 {
+	/* A cancel or deadline alone takes nothing from what was sent. */
+	r->broken = r->broken || r->failing != MC_OK || (s != MC_ERR_CANCELED && s != MC_ERR_TIMEOUT);
 	if (r->failing == MC_OK) {
 		r->failing = s;
 		mc_list_del(&r->pump);

@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "copy.h"
 #include "shm.h"
 
 enum {
@@ -211,7 +212,7 @@ static mc_status_t shm_open_be(const struct mc_be_cfg *cfg, struct mc_be **be_ou
 	be->timer = -1;
 	be->next_key = 1;
 	be->budget = SHM_QUANTUM;
-	be->nt = mc_shm_nt_pays();
+	be->nt = mc_copy_stream_pays();
 	mc_list_init(&be->peers);
 	mc_list_init(&be->dying);
 	mc_list_init(&be->eps);

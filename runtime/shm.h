@@ -302,9 +302,6 @@ void mc_shm_posts_end(struct mc_be *be, struct mc_be_ep *ep, mc_status_t s);
 void mc_shm_posts_free(struct mc_be *be);
 
 /* shm_copy.c */
-bool mc_shm_nt_pays(void);
-void mc_shm_copy(void *dst, const void *src, size_t len, bool nt);
-void mc_shm_copy_fence(bool nt);
 /*
  * Move bytes of the post from where it stands, at most about *budget (which is lowered); sets its status when that
  * fails. True: nothing is left to move.

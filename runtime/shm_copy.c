@@ -5,84 +5,14 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
+#include "copy.h"
 #include "shm.h"
 
 enum {
-	NT_SLICE_MIN = 1024,      /* below, streaming stores lose */
 	NT_TOTAL_MIN = 256 << 10, /* a small transfer stays in the cache, where its reader finds it */
 	SLICE_COST = 64,          /* what a slice takes from the budget besides its bytes */
-	PREFETCH = 512,           /* bytes of the next slice asked for while this one is copied */
 	WINDOW_SHIFT = 16,        /* the kernel maps what it has of 64 KiB around a page that is read first */
 };
-
-/* ---- copy ------------------------------------------------------------------------------------------------ */
-
-#if defined(__x86_64__)
-bool mc_shm_nt_pays(void)
-{
-	__builtin_cpu_init();
-	return __builtin_cpu_supports("avx") != 0;
-}
-
-/* Stores past the caches: the target's lines need not be read first. dst is aligned to 32, len a multiple of 128. */
-__attribute__((target("avx"))) static void copy_nt(uint8_t *dst, const uint8_t *src, size_t len)
-{
-	for (; len > 0; len -= 128, dst += 128, src += 128) {
-		__m256i a = _mm256_loadu_si256((const __m256i *)(const void *)src);
-		__m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(src + 32));
-		__m256i c = _mm256_loadu_si256((const __m256i *)(const void *)(src + 64));
-		__m256i d = _mm256_loadu_si256((const __m256i *)(const void *)(src + 96));
-
-		_mm256_stream_si256((__m256i *)(void *)dst, a);
-		_mm256_stream_si256((__m256i *)(void *)(dst + 32), b);
-		_mm256_stream_si256((__m256i *)(void *)(dst + 64), c);
-		_mm256_stream_si256((__m256i *)(void *)(dst + 96), d);
-	}
-}
-
-void mc_shm_copy(void *dst, const void *src, size_t len, bool nt)
-{
-	uint8_t *d = dst;
-	const uint8_t *s = src;
-	size_t head, body;
-
-	if (!nt || len < NT_SLICE_MIN) {
-		memcpy(dst, src, len);
-		return;
-	}
-	head = (size_t)(-(uintptr_t)d & 31);
-	body = (len - head) & ~(size_t)127;
-	memcpy(d, s, head);
-	copy_nt(d + head, s + head, body);
-	memcpy(d + head + body, s + head + body, len - head - body);
-}
-
-void mc_shm_copy_fence(bool nt)
-{
-	if (nt)
-		_mm_sfence(); /* streaming stores are not ordered before the release store that announces them */
-}
-#else
-bool mc_shm_nt_pays(void)
-{
-	return false;
-}
-
-void mc_shm_copy(void *dst, const void *src, size_t len, bool nt)
-{
-	(void)nt;
-	memcpy(dst, src, len);
-}
-
-void mc_shm_copy_fence(bool nt)
-{
-	(void)nt;
-}
-#endif
 
 /* ---- mapped memory --------------------------------------------------------------------------------------- */
 
@@ -110,20 +40,12 @@ static uint64_t budget_less(uint64_t budget, uint64_t len)
 	return budget > len + SLICE_COST ? budget - len - SLICE_COST : 0;
 }
 
-/*
- * Scattered blocks defeat the hardware's prefetching at each start: ask for the beginning of the next one meanwhile.
- * Inlined by force, since gcc takes a function of nothing but prefetches for one without effect and drops its calls.
- */
-static inline __attribute__((always_inline)) void next_prefetch(const struct mc_be_slice *sl, uint32_t op)
+static void next_prefetch(const struct mc_be_slice *sl, uint32_t op)
 {
-	const uint8_t *from;
-
 	if (op == MC_BE_WRITE)
-		from = (const uint8_t *)sl->mem->region.addr + sl->off;
+		mc_copy_prefetch((const uint8_t *)sl->mem->region.addr + sl->off);
 	else
-		from = sl->rmem->map + sl->roff;
-	for (uint32_t i = 0; i < PREFETCH; i += 64)
-		__builtin_prefetch(from + i);
+		mc_copy_prefetch(sl->rmem->map + sl->roff);
 }
 
 /* The slices that follow with the same remote region, as far as the budget goes. */
@@ -146,9 +68,9 @@ static void move_mapped(struct shm_post *post, struct mc_be_rmem *rmem, uint64_t
 			if (post->op == MC_BE_WRITE) {
 				if (rmem->touched != NULL)
 					touch(rmem, roff, len);
-				mc_shm_copy(rmem->map + roff, here, len, nt);
+				mc_copy(rmem->map + roff, here, len, nt);
 			} else {
-				mc_shm_copy(here, rmem->map + roff, len, nt);
+				mc_copy(here, rmem->map + roff, len, nt);
 			}
 		}
 		*budget = budget_less(*budget, len);
@@ -297,7 +219,7 @@ bool mc_shm_post_move(struct mc_be *be, struct mc_be_ep *ep, struct shm_post *po
 			move_cma(be, post, rmem, budget);
 		}
 	}
-	mc_shm_copy_fence(nt);
+	mc_copy_fence(nt);
 	atomic_store_explicit(&ep->ctl->busy, busy + 1, memory_order_release);
 	return post->at == post->n || post->status != MC_OK;
 }

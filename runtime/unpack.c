@@ -63,10 +63,9 @@ static void send_ack(struct mc_peer *p, uint64_t xfer, uint32_t bytes, mc_status
 }
 
 /* Where the first piece of an entry is here, all of whose pieces lie inside the region. */
-static mc_status_t region_at(struct mc_peer *p, uint64_t id, const struct mc_entry *e, uint8_t **addr_out,
-			     struct mc_mem **mem_out)
+static mc_status_t region_at(struct mc_peer *p, const struct mc_entry *e, uint8_t **addr_out, struct mc_mem **mem_out)
 {
-	struct mc_mem *m = mc_region_find(p->ctx, id);
+	struct mc_mem *m = mc_region_find(p->ctx, e->rid);
 	uint64_t span = 0;
 	bool fits = mc_entry_span(e, &span);
 	mc_status_t s = MC_OK;
@@ -80,7 +79,7 @@ static mc_status_t region_at(struct mc_peer *p, uint64_t id, const struct mc_ent
 		if (mc_ratelimit_ok(&p->noise, 5))
 			mc_warn("rank %u: peer %u wants %u x %llu bytes at %llu of region %llx: %s", p->ctx->rank,
 				p->id, e->shape.pieces, (unsigned long long)e->len, (unsigned long long)e->roff,
-				(unsigned long long)id, mc_status_text(s));
+				(unsigned long long)e->rid, mc_status_text(s));
 		return s;
 	}
 	*addr_out = m->addr + e->roff;
@@ -89,16 +88,16 @@ static mc_status_t region_at(struct mc_peer *p, uint64_t id, const struct mc_ent
 	return MC_OK;
 }
 
-static void scatter_entry(uint8_t *to, const struct mc_entry *e, const uint8_t *data)
+static void scatter_entry(uint8_t *to, const struct mc_entry *e, const uint8_t *data, bool stream)
 {
 	struct mc_walk w;
 	if (e->shape.pieces == 1) {
-		memcpy(to, data, (size_t)e->len);
+		mc_copy(to, data, (size_t)e->len, stream);
 		return;
 	}
 	mc_walk_at(&w, &e->shape, 0);
 	do {
-		memcpy(to + w.there, data, (size_t)e->len);
+		mc_copy(to + w.there, data, (size_t)e->len, stream);
 		data += e->len;
 	} while (mc_walk_next(&w));
 }
@@ -106,33 +105,43 @@ static void scatter_entry(uint8_t *to, const struct mc_entry *e, const uint8_t *
 /* MC_ERR_PROTO: the list and the data do not belong together. */
 static mc_status_t scatter(struct mc_peer *p, struct mc_rd *r, uint32_t n, const uint8_t *data, uint32_t len)
 {
-	struct mc_entry e;
+	struct mc_entry e = {.rid = 0};
 	uint64_t left = len;
+	bool stream = p->ctx->streams && len >= PACK_STREAM;
 	mc_status_t result = MC_OK;
 	for (uint32_t i = 0; i < n; i++) {
-		uint64_t rid = mc_rd_u64(r);
 		uint8_t *to;
 		if (!mc_entry_read(r, &e, left))
 			return MC_ERR_PROTO;
 		if (result == MC_OK)
-			result = region_at(p, rid, &e, &to, NULL);
+			result = region_at(p, &e, &to, NULL);
 		if (result == MC_OK)
-			scatter_entry(to, &e, data);
+			scatter_entry(to, &e, data, stream);
 		data += e.len * e.shape.pieces;
 		left -= e.len * e.shape.pieces;
 	}
+	mc_copy_fence(stream);
 	return left == 0 ? result : MC_ERR_PROTO;
 }
 
 /* The list alone, without moving a byte: a refused transfer's message is still read to its end. */
 static void skip_list(struct mc_rd *r, uint32_t n)
 {
-	struct mc_entry e;
+	struct mc_entry e = {.rid = 0};
 	for (uint32_t i = 0; i < n && !r->bad; i++) {
-		mc_rd_u64(r);
 		if (!mc_entry_read(r, &e, UINT64_MAX))
 			r->bad = true;
 	}
+}
+
+bool mc_put_place(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len)
+{
+	uint64_t xfer = mc_rd_u64(r);
+	mc_rd_u8(r);
+	uint32_t n = mc_rd_u32(r);
+	if (r->bad || failed_find(p, xfer) != NULL)
+		return false;
+	return scatter(p, r, n, data, len) == MC_OK;
 }
 
 void mc_on_put(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t len)
@@ -144,8 +153,8 @@ void mc_on_put(struct mc_peer *p, struct mc_rd *r, const uint8_t *data, uint32_t
 		return;
 	struct mc_failed *f = mc_list_empty(&p->failed) ? NULL : failed_find(p, xfer);
 	mc_status_t s;
-	if (f != NULL) {
-		s = f->status;
+	if (f != NULL || data == NULL) {
+		s = f != NULL ? f->status : MC_OK;
 		skip_list(r, n);
 	} else {
 		s = scatter(p, r, n, data, len);
@@ -185,33 +194,41 @@ static void reply_gone(struct mc_tx *tx, mc_status_t s)
 	}
 }
 
-/* Bytes that a list of entries asks for. false: malformed. */
+/* Bytes that a list of entries, all of one region, asks for. false: malformed. */
 static bool list_total(struct mc_rd r, uint32_t n, uint64_t *total)
 {
-	struct mc_entry e;
+	struct mc_entry e = {.rid = 0};
+	uint64_t rid = 0;
 	*total = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		if (!mc_entry_read(&r, &e, UINT32_MAX - *total))
+		if (!mc_entry_read(&r, &e, UINT32_MAX - *total) || (i > 0 && e.rid != rid))
 			return false;
+		rid = e.rid;
 		*total += e.len * e.shape.pieces;
 	}
 	return true;
 }
 
-/* The pieces of a get, whose list is known to be well formed, into the reply. */
-static mc_status_t gather(struct mc_peer *p, struct mc_rd *r, struct mc_tx *tx, uint64_t rid, uint32_t n,
-			  uint64_t total)
+/* The pieces of a get, whose list is known to be well formed, into the reply; the next one is asked for meanwhile. */
+static mc_status_t gather(struct mc_peer *p, struct mc_rd *r, struct mc_tx *tx, uint32_t n, uint64_t total)
 {
-	struct mc_entry e;
+	struct mc_entry e[2] = {{.rid = 0}};
+	uint8_t *from[2];
 	mc_status_t result = total + PACK_SLACK > p->ctx->msg_max ? MC_ERR_RANGE : MC_OK;
 	if (result == MC_OK && !mc_pack_bounce(tx, total))
 		result = MC_ERR_NOMEM;
-	for (uint32_t i = 0; i < n && mc_entry_read(r, &e, UINT32_MAX); i++) {
-		uint8_t *from;
-		if (result == MC_OK)
-			result = region_at(p, rid, &e, &from, &tx->mem);
-		if (result == MC_OK)
-			mc_pack_bytes(tx, from, &e, true);
+	for (uint32_t i = 0; i <= n; i++) {
+		uint32_t k = i & 1;
+		if (i < n) {
+			e[k].rid = e[1 - k].rid;
+			(void)mc_entry_read(r, &e[k], UINT32_MAX);
+			if (result == MC_OK)
+				result = region_at(p, &e[k], &from[k], &tx->mem);
+			if (result == MC_OK)
+				mc_copy_prefetch(from[k]);
+		}
+		if (i > 0 && result == MC_OK)
+			mc_pack_bytes(tx, from[1 - k], &e[1 - k], true);
 	}
 	return result;
 }
@@ -220,7 +237,7 @@ void mc_on_get(struct mc_peer *p, struct mc_rd *r)
 {
 	uint64_t xfer = mc_rd_u64(r);
 	uint32_t chunk = mc_rd_u32(r);
-	uint64_t rid = mc_rd_u64(r), total = 0;
+	uint64_t total = 0;
 	uint32_t n = mc_rd_u32(r);
 	if (r->bad || n > PACK_ENTRIES || !list_total(*r, n, &total) || mc_peer_start(p) != MC_OK) {
 		r->bad = true;
@@ -231,7 +248,7 @@ void mc_on_get(struct mc_peer *p, struct mc_rd *r)
 		mc_peer_fail(p, MC_ERR_NOMEM, "no memory to answer it");
 		return;
 	}
-	mc_status_t s = gather(p, r, tx, rid, n, total);
+	mc_status_t s = gather(p, r, tx, n, total);
 	if (s != MC_OK) {
 		tx->iov_n = 1;
 		tx->mem = NULL;

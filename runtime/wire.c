@@ -430,8 +430,9 @@ static mc_status_t frame_check_seal(const uint8_t *msg, uint32_t body_len, const
 	return MC_OK;
 }
 
-mc_status_t mc_frame_decode(const void *msg, size_t len, const struct mc_mac_key *key, bool sealed,
-			    struct mc_frame *out, const uint8_t **body_out, const uint8_t **data_out)
+/* apart: so many bytes of data are not in msg; then nothing but frame and body is. */
+static mc_status_t frame_decode(const void *msg, size_t len, uint64_t apart, const struct mc_mac_key *key, bool sealed,
+				struct mc_frame *out)
 {
 	struct mc_frame f;
 	struct mc_rd r;
@@ -450,7 +451,8 @@ mc_status_t mc_frame_decode(const void *msg, size_t len, const struct mc_mac_key
 	f.body_len = mc_rd_u32(&r);
 	f.data_len = mc_rd_u32(&r);
 	crc = mc_rd_u32(&r);
-	if (mc_rd_u32(&r) != 0 || (uint64_t)f.body_len + f.data_len != (uint64_t)(len - MC_FRAME_LEN))
+	if (mc_rd_u32(&r) != 0 || (uint64_t)f.body_len + f.data_len != (uint64_t)(len - MC_FRAME_LEN) + apart ||
+	    (apart > 0 && f.data_len != apart))
 		return MC_ERR_PROTO;
 	if (sealed) {
 		const mc_status_t s = frame_check_seal(msg, f.body_len, key, crc);
@@ -459,7 +461,32 @@ mc_status_t mc_frame_decode(const void *msg, size_t len, const struct mc_mac_key
 			return s;
 	}
 	*out = f;
+	return MC_OK;
+}
+
+mc_status_t mc_frame_decode(const void *msg, size_t len, const struct mc_mac_key *key, bool sealed,
+			    struct mc_frame *out, const uint8_t **body_out, const uint8_t **data_out)
+{
+	const mc_status_t s = frame_decode(msg, len, 0, key, sealed, out);
+
+	if (s != MC_OK)
+		return s;
 	*body_out = (const uint8_t *)msg + MC_FRAME_LEN;
-	*data_out = *body_out + f.body_len;
+	*data_out = *body_out + out->body_len;
+	return MC_OK;
+}
+
+mc_status_t mc_frame_decode_head(const void *head, size_t head_len, uint32_t data_len, const struct mc_mac_key *key,
+				 bool sealed, struct mc_frame *out, const uint8_t **body_out)
+{
+	struct mc_frame f;
+	const mc_status_t s = frame_decode(head, head_len, data_len, key, sealed, &f);
+
+	if (s != MC_OK)
+		return s;
+	if (f.data_len != data_len)
+		return MC_ERR_PROTO;
+	*out = f;
+	*body_out = (const uint8_t *)head + MC_FRAME_LEN;
 	return MC_OK;
 }

@@ -82,6 +82,13 @@ mc_status_t mc_frame_decode(const void *msg, size_t len, const struct mc_mac_key
 
 /* What a frame says of itself, nothing checked: to find the key. False: not a frame. */
 bool mc_frame_peek(const void *msg, size_t len, struct mc_frame *out);
+/* The same, where frame and body lie in head and the data elsewhere. */
+mc_status_t mc_frame_decode_head(const void *head, size_t head_len, uint32_t data_len, const struct mc_mac_key *key,
+				 bool sealed, struct mc_frame *out, const uint8_t **body_out);
+
+/* As mc_frame_decode(), where frame and body lie in head and the data elsewhere. */
+mc_status_t mc_frame_decode_head(const void *head, size_t head_len, uint32_t data_len, const struct mc_mac_key *key,
+				 bool sealed, struct mc_frame *out, const uint8_t **body_out);
 
 /* Keyed BLAKE2b (libsodium), 16 bytes; all zero without key or without libsodium. */
 void mc_mac(const struct mc_mac_key *key, const void *a, size_t a_len, const void *b, size_t b_len,

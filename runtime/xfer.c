@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "dlist.h"
 
 enum { PACK_INLINE = 64 * 1024 }; /* so much the caller packs into messages itself */
 

@@ -241,6 +241,7 @@ struct mc_topo_pick {
 	bool mapped;     /* an override put it first */
 	bool other_link; /* the other link layer: cannot talk to those that are used */
 	bool slow;       /* a quarter of the fastest, or less */
+	bool apart;      /* mc_topo_choose_rank(): a port that is not used, but in a network that the used are not in */
 	uint32_t hops;   /* same switch: bridges on the way up to the common one and down again */
 	uint32_t tier;   /* 0: best; equal numbers are equally good */
 	uint32_t score;  /* 100 best, 0 dead */
@@ -259,7 +260,7 @@ mc_status_t mc_topo_choose(const struct mc_topo *t, const struct mc_topo_want *w
 void mc_topo_choice_free(struct mc_topo_choice *c);
 /*
  * For a rank: like mc_topo_choose(), but of interfaces also those are used that lead to networks which the nearest do
- * not reach: a peer may have an address in those only.
+ * not reach: a peer may have an address in those only. Such ports are marked (apart).
  */
 mc_status_t mc_topo_choose_rank(const struct mc_topo *t, const struct mc_topo_want *want, struct mc_topo_choice *out);
 /* Ranks of this host that share the NICs near that memory, if they are dealt out evenly over the nodes. */

@@ -212,7 +212,7 @@ static void plot_head(const struct mc_topo *t, const char *png, FILE *to)
 	quoted(to, png);
 	fputs("\nset title ", to);
 	quoted(to, name != NULL ? name + 1 : t->source);
-	/* In the middle of the whole picture: that of a narrow matrix would be cut off. The empty label keeps the room. */
+	/* In the middle of the whole picture: below a narrow matrix it would be cut off. The empty label keeps room. */
 	fputs(" font ',13'\nset xlabel ' '\n"
 	      "set label 'framed: used for this memory    thin: used for TCP    red: port or interface not usable' at "
 	      "screen 0.5, screen 0.03 center\n",

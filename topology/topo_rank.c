@@ -32,15 +32,39 @@ uint32_t mc_topo_home(const struct mc_topo *t, const uint64_t *cpu, uint32_t cpu
 	return with_cpus > 1 ? home : MC_TOPO_NONE;
 }
 
-/* Does nic lead to a network that none of the used does? */
+/* The networks that a NIC is in: of a RoCE port those of its interface, of an InfiniBand port its subnet. */
+static uint32_t networks_of(const struct mc_topo *t, const struct mc_topo_nic *nic, uint64_t out[MC_TOPO_NETWORK_MAX])
+{
+	const struct mc_topo_nic *from = nic;
+
+	if (nic->link == MC_TOPO_LINK_INFINIBAND && nic->kind == MC_TOPO_OPENFABRICS) {
+		if (nic->gid_n == 0)
+			return 0;
+		memcpy(out, nic->gid[0].raw, sizeof(out[0])); /* the subnet's prefix */
+		return 1;
+	}
+	for (uint32_t i = 0; nic->kind == MC_TOPO_OPENFABRICS && i < t->nic_n; i++) {
+		if (t->nic[i].kind == MC_TOPO_NETWORK && strcmp(t->nic[i].name, nic->netdev) == 0)
+			from = &t->nic[i];
+	}
+	memcpy(out, from->network, sizeof(from->network));
+	return from->network_n;
+}
+
+/* Does nic lead to a network that none of those does which are used, or apart already? */
 static bool leads_further(const struct mc_topo *t, const struct mc_topo_choice *c, const struct mc_topo_nic *nic)
 {
-	for (uint32_t i = 0; i < nic->network_n; i++) {
+	uint64_t to[MC_TOPO_NETWORK_MAX], known[MC_TOPO_NETWORK_MAX];
+	uint32_t n = networks_of(t, nic, to);
+
+	for (uint32_t i = 0; i < n; i++) {
 		bool reached = false;
 		for (uint32_t u = 0; u < c->n && !reached; u++) {
-			const struct mc_topo_nic *used = &t->nic[c->pick[u].nic];
-			for (uint32_t k = 0; c->pick[u].use && k < used->network_n; k++)
-				reached = reached || used->network[k] == nic->network[i];
+			uint32_t known_n = 0;
+			if (c->pick[u].use || c->pick[u].apart)
+				known_n = networks_of(t, &t->nic[c->pick[u].nic], known);
+			for (uint32_t k = 0; k < known_n; k++)
+				reached = reached || known[k] == to[i];
 		}
 		if (!reached)
 			return true;
@@ -69,8 +93,14 @@ mc_status_t mc_topo_choose_rank(const struct mc_topo *t, const struct mc_topo_wa
 	if (w.kind == MC_TOPO_NETWORK)
 		w.sharers = 0;
 	s = mc_topo_choose(t, &w, out);
-	if (s != MC_OK || w.kind != MC_TOPO_NETWORK || out->use_n == 0)
+	if (s != MC_OK || out->use_n == 0)
 		return s;
+	for (uint32_t i = out->use_n; w.kind == MC_TOPO_OPENFABRICS && i < out->n; i++) {
+		struct mc_topo_pick *p = &out->pick[i];
+		p->apart = !p->dead && !p->other_link && !out->pick[0].mapped && leads_further(t, out, &t->nic[p->nic]);
+	}
+	if (w.kind == MC_TOPO_OPENFABRICS)
+		return MC_OK;
 	for (uint32_t i = out->use_n; i < out->n; i++) {
 		struct mc_topo_pick p = out->pick[i];
 		size_t at = strlen(p.reason);

@@ -70,6 +70,7 @@ void mc_ucx_event(struct mc_be *be, enum mc_be_kind kind, mc_status_t s, ucs_sta
 		return;
 	e->ev.data = rx->data;
 	e->ev.len = rx->len;
+	e->ev.placed = rx->placed;
 }
 
 /* A closed ep says no more that it is up or down. */
@@ -113,6 +114,8 @@ static void be_init(struct mc_be *be, const struct mc_be_cfg *cfg)
 
 	be->rank = cfg->rank;
 	be->epoch = mc_random_u64();
+	be->bulk = cfg->bulk;
+	be->bulk_arg = cfg->bulk_arg;
 	be->flags = MC_CAP_SAME_ADDR;
 	be->efd = be->epfd = be->watch = -1;
 	be->pipe[0] = be->pipe[1] = -1;
@@ -137,15 +140,19 @@ static mc_status_t worker_open(struct mc_be *be, const struct mc_be_cfg *cfg)
 		.thread_mode = UCS_THREAD_MODE_SERIALIZED,
 		.am_alignment = 16,
 	};
+	ucp_worker_attr_t attr = {.field_mask = UCP_WORKER_ATTR_FIELD_MAX_AM_HEADER};
 	struct epoll_event e = {.events = EPOLLIN};
 	ucs_status_t st = ucp_worker_create(be->ctx, &params, &be->worker);
 
 	if (st == UCS_OK)
 		st = ucp_worker_get_efd(be->worker, &be->efd);
+	if (st == UCS_OK)
+		st = ucp_worker_query(be->worker, &attr);
 	if (st != UCS_OK) {
 		mc_error("ucx: rank %u: no worker: %s%s", be->rank, ucs_status_string(st), worker_hint(cfg, st));
 		return MC_ERR_DEVICE;
 	}
+	be->head_max = attr.max_am_header < UCX_HEAD_MAX ? (uint32_t)attr.max_am_header : UCX_HEAD_MAX;
 	be->epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (be->epfd < 0 || epoll_ctl(be->epfd, EPOLL_CTL_ADD, be->efd, &e) != 0) {
 		mc_error("ucx: rank %u: epoll: %s%s", be->rank, strerror(errno), mc_errno_hint(errno));
@@ -159,6 +166,7 @@ static void ops_free(struct mc_list *list)
 	for (struct mc_list *l = mc_list_pop(list); l != NULL; l = mc_list_pop(list)) {
 		struct ucx_op *op = mc_container_of(l, struct ucx_op, node);
 		free(op->buf);
+		free(op->head);
 		free(op);
 	}
 }

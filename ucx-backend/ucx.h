@@ -25,6 +25,7 @@
 enum {
 	UCX_AM_ID = 77,
 	UCX_HDR_LEN = 24,
+	UCX_HEAD_MAX = 64 << 10, /* of a message that goes apart from its bulk data */
 	UCX_MSG_MAX = (8 << 20) + (128 << 10), /* a full pack plus a full note plus framing */
 	UCX_COPY_MAX = 64 << 10,
 	UCX_IOV_MAX = 64,
@@ -78,6 +79,7 @@ struct ucx_link {
 	uint32_t rank;
 	void *worker_addr; /* of the peer, for a farewell */
 	uint64_t tx_seq, rx_seq;
+	uint64_t cb_seq; /* next in order as UCX's callback sees them */
 	uint32_t held_n, ops_n;
 	uint32_t waiting_n,
 		overtakers; /* numbered messages of posts that wait for their bytes; messages sent meanwhile */
@@ -139,6 +141,8 @@ struct ucx_op {
 	uint8_t hdr[UCX_HDR_LEN];
 	uint8_t *buf; /* [cap]: copied message */
 	uint32_t cap, len;
+	uint8_t *head; /* [head_cap]: header and first piece of a message whose bulk data go from where they lie */
+	uint32_t head_cap;
 	struct mc_be_slice slice[UCX_TAKE_MAX];
 };
 
@@ -148,7 +152,7 @@ struct ucx_rx {
 	enum ucx_kind kind;
 	uint64_t id, seq;
 	const void *data;
-	uint32_t len, cap;
+	uint32_t len, cap, placed;
 	void *desc;   /* UCX's own buffer, to be given back */
 	uint8_t *buf; /* [cap]: ours */
 };
@@ -166,6 +170,9 @@ struct mc_be {
 	ucp_worker_h worker;
 	uint8_t addr[UCX_ADDR_MAX];
 	uint32_t addr_len, addr_flags;
+	uint32_t head_max; /* bytes that may go as an active message's header */
+	bool (*bulk)(void *arg, const void *head, uint32_t head_len, const void *rest, uint32_t rest_len);
+	void *bulk_arg;
 	uint64_t host, pidns;
 	int efd, epfd, watch; /* UCX's; the one handed out; death watches, -1 without shared memory */
 	int pipe[2];
@@ -225,7 +232,9 @@ void mc_ucx_op_check(struct ucx_op *op);                       /* takes it on wh
 void mc_ucx_op_end(struct ucx_op *op);                         /* reports and frees it */
 void mc_ucx_op_request(struct ucx_op *op, ucs_status_ptr_t p); /* what a call to UCX returned */
 void mc_ucx_request_param(struct ucx_op *op, ucp_request_param_t *prm);
-void mc_ucx_op_transmit(struct ucx_op *op, enum ucx_kind kind, uint64_t id, uint64_t seq, const void *buf, size_t len);
+/* head: in op->head behind room for the header, goes before buf; 0: none. */
+void mc_ucx_op_transmit(struct ucx_op *op, enum ucx_kind kind, uint64_t id, uint64_t seq, uint32_t head_len,
+			const void *buf, size_t len);
 void mc_ucx_control(struct ucx_link *link, enum ucx_kind kind, uint64_t id, const void *body, uint32_t len);
 mc_status_t mc_ucx_am_register(struct mc_be *be);
 void mc_ucx_inbox_run(struct mc_be *be);

@@ -75,7 +75,7 @@ static bool nic_list(const struct mc_be_cfg *cfg, char *out, size_t room)
 	for (uint32_t i = 0; i < cfg->nic_n && at < room; i++) {
 		const struct mc_be_nic *nic = &cfg->nic[i];
 		const char *comma = at > 0 ? "," : "";
-		if (!nic->use || (cfg->transports & (nic->port > 0 ? MC_TP_RDMA : MC_TP_TCP)) == 0)
+		if (!(nic->use || nic->apart) || (cfg->transports & (nic->port > 0 ? MC_TP_RDMA : MC_TP_TCP)) == 0)
 			continue;
 		if (nic->port > 0)
 			at += (size_t)snprintf(out + at, room - at, "%s%s:%u", comma, nic->name, nic->port);

@@ -137,12 +137,14 @@ void mc_ucx_op_request(struct ucx_op *op, ucs_status_ptr_t p)
 		op_note(op, UCS_PTR_STATUS(p));
 }
 
-void mc_ucx_op_transmit(struct ucx_op *op, enum ucx_kind kind, uint64_t id, uint64_t seq, const void *buf, size_t len)
+void mc_ucx_op_transmit(struct ucx_op *op, enum ucx_kind kind, uint64_t id, uint64_t seq, uint32_t head_len,
+			const void *buf, size_t len)
 {
+	uint8_t *hdr = head_len > 0 ? op->head : op->hdr;
 	ucp_request_param_t prm;
 	struct mc_wr w;
 
-	mc_wr_init(&w, op->hdr, UCX_HDR_LEN);
+	mc_wr_init(&w, hdr, UCX_HDR_LEN);
 	mc_wr_u16(&w, HDR_MAGIC);
 	mc_wr_u16(&w, (uint16_t)kind);
 	mc_wr_u32(&w, 0);
@@ -155,7 +157,8 @@ void mc_ucx_op_transmit(struct ucx_op *op, enum ucx_kind kind, uint64_t id, uint
 	if (op->link->ucp == NULL)
 		op_note(op, UCS_ERR_CONNECTION_RESET);
 	else
-		mc_ucx_op_request(op, ucp_am_send_nbx(op->link->ucp, UCX_AM_ID, op->hdr, UCX_HDR_LEN, buf, len, &prm));
+		mc_ucx_op_request(op, ucp_am_send_nbx(op->link->ucp, UCX_AM_ID, hdr, UCX_HDR_LEN + head_len, buf, len,
+						      &prm));
 	op->busy = false;
 }
 
@@ -184,7 +187,7 @@ void mc_ucx_control(struct ucx_link *link, enum ucx_kind kind, uint64_t id, cons
 	op->kind = OP_CTL;
 	op->is_bye = kind == UCX_BYE || kind == UCX_BYE_NOW;
 	mc_ucx_op_begin(op, link, NULL);
-	mc_ucx_op_transmit(op, kind, id, numbered ? link->tx_seq++ : 0, op->buf, len);
+	mc_ucx_op_transmit(op, kind, id, numbered ? link->tx_seq++ : 0, 0, op->buf, len);
 	mc_ucx_op_check(op);
 }
 
@@ -215,17 +218,67 @@ static void gather(uint8_t *p, const struct iovec *iov, uint32_t n)
 	}
 }
 
+/* Room for a head behind the header; kept with the op. */
+static bool head_room(struct ucx_op *op, uint32_t len)
+{
+	uint8_t *a;
+
+	if (UCX_HDR_LEN + len <= op->head_cap)
+		return true;
+	a = realloc(op->head, UCX_HDR_LEN + len);
+	if (a == NULL)
+		return false;
+	op->head = a;
+	op->head_cap = UCX_HDR_LEN + len;
+	return true;
+}
+
+/* How a message is cut: a head, which goes as the active message's header, and the rest. */
+struct cut {
+	uint32_t head; /* bytes */
+	const struct iovec *rest;
+	uint32_t rest_n;
+	uint64_t rest_len;
+	bool gather;
+};
+
 /*
- * A message in one piece goes out from where it lies. Several pieces are put together here: UCX's own gathering copies
+ * Bulk data in one piece go out from where they lie, and what comes before them as the header; so the receiver can take
+ * them to their place without a copy in between, too. Several pieces are put together here: UCX's own gathering copies
  * them, too, above six pieces, and below that its asserts (1.13.1) can end the process.
  */
+static struct cut cut_message(const struct mc_be *be, const struct iovec *iov, uint32_t n, uint64_t len, bool copy)
+{
+	struct cut c = {.rest = iov, .rest_n = n, .rest_len = len};
+
+	if (!copy && n > 1 && iov[0].iov_len > 0 && UCX_HDR_LEN + iov[0].iov_len <= be->head_max) {
+		c.head = (uint32_t)iov[0].iov_len;
+		c.rest++;
+		c.rest_n--;
+		c.rest_len -= c.head;
+	}
+	c.gather = copy || c.rest_n != 1;
+	return c;
+}
+
+static struct ucx_op *send_op(struct mc_be *be, const struct cut *c)
+{
+	struct ucx_op *op = mc_ucx_op_get(be, c->gather ? (uint32_t)c->rest_len : 0);
+
+	if (op != NULL && c->head > 0 && !head_room(op, c->head)) {
+		mc_ucx_op_put(op);
+		return NULL;
+	}
+	return op;
+}
+
 mc_status_t mc_ucx_send(struct mc_be *be, struct mc_be_ep *ep, const struct iovec *iov, uint32_t n, uint32_t flags,
 			uint64_t cookie)
 {
-	const struct iovec *whole = NULL;
 	bool copy = (flags & MC_SEND_COPY) != 0;
-	uint64_t len;
 	struct ucx_op *op;
+	struct cut c;
+	uint64_t len;
 	mc_status_t s;
 
 	if (n > UCX_IOV_MAX || !iov_total(iov, n, &len) || len > UCX_MSG_MAX || (copy && len > UCX_COPY_MAX))
@@ -233,12 +286,8 @@ mc_status_t mc_ucx_send(struct mc_be *be, struct mc_be_ep *ep, const struct iove
 	s = link_ready(ep);
 	if (s != MC_OK)
 		return s;
-	for (uint32_t i = 0; i < n && whole == NULL && !copy; i++)
-		whole = iov[i].iov_len == len ? &iov[i] : NULL;
-	if (mc_ucx_room(ep->link))
-		op = mc_ucx_op_get(be, whole == NULL ? (uint32_t)len : 0);
-	else
-		op = NULL;
+	c = cut_message(be, iov, n, len, copy);
+	op = mc_ucx_room(ep->link) ? send_op(be, &c) : NULL;
 	if (op == NULL) {
 		ep->link->starved = true;
 		return MC_ERR_AGAIN;
@@ -251,38 +300,47 @@ mc_status_t mc_ucx_send(struct mc_be *be, struct mc_be_ep *ep, const struct iove
 		ep->link->overtakers++;
 		ep->link->overtaker_bytes += len;
 	}
-	if (whole == NULL)
-		gather(op->buf, iov, n);
-	mc_ucx_op_transmit(op, UCX_MSG, op->link->id, op->link->tx_seq++, whole != NULL ? whole->iov_base : op->buf,
-			   len);
+	if (c.head > 0)
+		memcpy(op->head + UCX_HDR_LEN, iov[0].iov_base, c.head);
+	if (c.gather)
+		gather(op->buf, c.rest, c.rest_n);
+	mc_ucx_op_transmit(op, UCX_MSG, op->link->id, op->link->tx_seq++, c.head,
+			   c.gather ? op->buf : c.rest->iov_base, c.rest_len);
 	mc_ucx_op_check(op);
 	return MC_OK;
 }
 
 /* ---- receiving --------------------------------------------------------------------------------------------------- */
 
+static bool rx_room(struct ucx_rx *rx, uint32_t cap)
+{
+	uint8_t *buf;
+
+	if (cap <= rx->cap)
+		return true;
+	buf = malloc(cap);
+	if (buf == NULL)
+		return false;
+	free(rx->buf);
+	rx->buf = buf;
+	rx->cap = cap;
+	return true;
+}
+
 static struct ucx_rx *rx_get(struct mc_be *be, uint32_t cap)
 {
 	struct mc_list *l = mc_list_pop(&be->free_rx);
 	struct ucx_rx *rx = l != NULL ? mc_container_of(l, struct ucx_rx, node) : calloc(1, sizeof(*rx));
-	uint8_t *buf;
 
 	if (rx == NULL)
 		return NULL;
 	be->free_rx_bytes -= l != NULL ? rx->cap : 0;
 	mc_list_init(&rx->node);
 	rx->desc = NULL;
-	if (cap <= rx->cap)
+	if (rx_room(rx, cap))
 		return rx;
-	buf = malloc(cap);
-	if (buf == NULL) {
-		mc_ucx_rx_put(be, rx);
-		return NULL;
-	}
-	free(rx->buf);
-	rx->buf = buf;
-	rx->cap = cap;
-	return rx;
+	mc_ucx_rx_put(be, rx);
+	return NULL;
 }
 
 void mc_ucx_rx_put(struct mc_be *be, struct ucx_rx *rx)
@@ -311,6 +369,48 @@ void mc_ucx_rx_free(struct mc_be *be, struct mc_list *list)
 	}
 }
 
+/* May bulk data be taken to their place at once? Only in order, so that nothing that was sent before is overtaken. */
+static bool in_order(struct mc_be *be, const struct ucx_rx *rx)
+{
+	struct ucx_link *link = rx->kind == UCX_MSG ? mc_ucx_link_find(be, rx->id) : NULL;
+
+	if (link == NULL || rx->seq != link->cb_seq || link->state == LINK_LEAVING || link->err != UCS_OK)
+		return false;
+	link->cb_seq++;
+	return true;
+}
+
+/* The message's bytes are UCX's and go when the callback returns. false: no memory. */
+static bool rx_keep(struct mc_be *be, struct ucx_rx *rx, const void *head, uint32_t head_len, const void *data,
+		    uint32_t len)
+{
+	bool ordered = in_order(be, rx);
+
+	if (ordered && head_len > 0 && len > 0 && be->bulk != NULL) {
+		memcpy(rx->buf, head, head_len);
+		rx->placed = be->bulk(be->bulk_arg, rx->buf, head_len, data, len) ? len : 0;
+	}
+	if (!rx_room(rx, head_len + (rx->placed > 0 ? 0 : len) + 1))
+		return false;
+	rx->data = rx->buf;
+	rx->len = head_len;
+	if (rx->placed > 0)
+		return true;
+	if (head_len > 0)
+		memcpy(rx->buf, head, head_len);
+	if (len > 0)
+		memcpy(rx->buf + head_len, data, len);
+	rx->len += len;
+	return true;
+}
+
+static ucs_status_t no_memory(struct mc_be *be, size_t len)
+{
+	mc_error("ucx: rank %u: no memory for a message of %zu bytes", be->rank, len);
+	be->fatal = true;
+	return UCS_OK;
+}
+
 /* UCX's callback: keep the message for after the progress call. */
 static ucs_status_t on_am(void *arg, const void *header, size_t header_len, void *data, size_t len,
 			  const ucp_am_recv_param_t *param)
@@ -319,33 +419,36 @@ static ucs_status_t on_am(void *arg, const void *header, size_t header_len, void
 	struct mc_rd r;
 	struct ucx_rx *rx;
 	uint16_t magic, kind;
+	size_t head_len = header_len - UCX_HDR_LEN;
 	bool keep = (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_DATA) != 0 && ((uintptr_t)data & 7) == 0;
 
 	mc_rd_init(&r, header, header_len);
 	magic = mc_rd_u16(&r);
 	kind = mc_rd_u16(&r);
 	mc_rd_u32(&r);
-	if (magic != HDR_MAGIC || header_len != UCX_HDR_LEN || len > UCX_MSG_MAX ||
+	if (magic != HDR_MAGIC || header_len < UCX_HDR_LEN || head_len > UCX_HEAD_MAX || len > UCX_MSG_MAX - head_len ||
 	    (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) {
 		if (mc_ratelimit_ok(&be->limit, 5))
 			mc_warn("ucx: rank %u: a message of %zu bytes is not one of ours; ignored", be->rank, len);
 		return UCS_OK;
 	}
-	rx = rx_get(be, keep ? 0 : (uint32_t)len + 1);
-	if (rx == NULL) {
-		mc_error("ucx: rank %u: no memory for a message of %zu bytes", be->rank, len);
-		be->fatal = true;
-		return UCS_OK;
-	}
+	keep = keep && head_len == 0;
+	rx = rx_get(be, keep ? 0 : (uint32_t)head_len + 1);
+	if (rx == NULL)
+		return no_memory(be, len);
 	rx->kind = (enum ucx_kind)kind;
 	rx->id = mc_rd_u64(&r);
 	rx->seq = mc_rd_u64(&r);
-	rx->len = (uint32_t)len;
-	rx->data = keep ? data : rx->buf;
-	if (keep)
+	rx->placed = 0;
+	if (keep) {
+		(void)in_order(be, rx);
+		rx->data = data;
 		rx->desc = data;
-	else if (len > 0)
-		memcpy(rx->buf, data, len);
+		rx->len = (uint32_t)len;
+	} else if (!rx_keep(be, rx, (const uint8_t *)header + UCX_HDR_LEN, (uint32_t)head_len, data, (uint32_t)len)) {
+		mc_ucx_rx_put(be, rx);
+		return no_memory(be, len);
+	}
 	mc_list_add_tail(&be->inbox, &rx->node);
 	return keep ? UCS_INPROGRESS : UCS_OK;
 }
@@ -370,6 +473,8 @@ static void rx_accept(struct ucx_link *link, struct ucx_rx *rx)
 	struct mc_be *be = link->be;
 
 	link->rx_seq++;
+	if (link->cb_seq < link->rx_seq)
+		link->cb_seq = link->rx_seq;
 	if (rx->kind == UCX_MSG && link->state != LINK_LEAVING) {
 		mc_ucx_event(be, MC_EV_MSG, MC_OK, UCS_OK, 0, NULL, rx);
 		return;

@@ -91,7 +91,8 @@ static void post_message(struct ucx_op *op)
 		link->overtaker_bytes = 0;
 	}
 	if (link->ucp != NULL)
-		mc_ucx_op_transmit(op, op->status == MC_OK ? UCX_MSG : UCX_NOP, link->id, op->seq, op->buf, op->len);
+		mc_ucx_op_transmit(op, op->status == MC_OK ? UCX_MSG : UCX_NOP, link->id, op->seq, 0, op->buf,
+				   op->len);
 }
 
 void mc_ucx_post_step(struct ucx_op *op)

@@ -203,6 +203,7 @@ static void fds_run(struct mc_be *be)
 			mc_vb_jobs_run(be, true);
 			break;
 		case VB_FD_CM:
+			mc_vb_cm_run(be);
 			break;
 		}
 	}
@@ -329,6 +330,7 @@ static mc_status_t plan_make(struct mc_be *be, char *why, size_t why_len)
 			       .max_cqe = UINT32_MAX,
 			       .objects = UINT64_MAX};
 	char where[512] = "", one[512];
+	uint32_t least;
 
 	for (uint32_t i = 0; i < be->nic_n; i++) {
 		struct ibv_device_attr a;
@@ -342,9 +344,20 @@ static mc_status_t plan_make(struct mc_be *be, char *why, size_t why_len)
 	}
 	mc_vb_plan(&want, &be->plan);
 	be->buffers = want.buffers;
+	/*
+	 * A packet without a buffer ends an iWARP connection: there must be one for all that all peers may send, beside
+	 * those whose messages wait to be looked at.
+	 */
+	least = (want.peers + 1) * (be->plan.window + 4) + 2 * VB_EVENTS_KEEP;
+	for (uint32_t i = 0; i < be->nic_n; i++)
+		if (be->nic[i].port.layer == VB_IWARP && be->buffers < least)
+			be->buffers = least;
 	if (be->plan.hopeless) {
-		snprintf(why, why_len, "%s: %d objects are needed per port at least: %s", where, VB_OBJECTS_NIC + 2,
-			 mc_vb_remedy(EAGAIN));
+		/* (room in why is short, and the doctor's check must be in it) */
+		snprintf(why, why_len,
+			 "%.150s, %d objects per port are the least: raise it, or that above [rdma-cgroup, see mcinfo "
+			 "doctor]",
+			 where, VB_OBJECTS_NIC + 2);
 		return MC_ERR_UNSUPPORTED;
 	}
 	if (be->plan.reduced)
@@ -389,6 +402,7 @@ static void be_free(struct mc_be *be)
 	for (uint32_t i = 0; i < be->ev_n; i++)
 		free(be->evq[(be->ev_head + i) & (be->ev_cap - 1)].heap);
 	mc_vb_nics_close(be);
+	mc_vb_cm_close(be);
 	mc_vb_area_close(be);
 	if (be->listener.fd >= 0)
 		close(be->listener.fd);
@@ -413,6 +427,8 @@ static mc_status_t parts_open(struct mc_be *be, const struct mc_be_cfg *cfg, cha
 		return s;
 	snprintf(why, why_len, "no memory, or no RDMA objects: see the log");
 	s = fds_open(be);
+	if (s == MC_OK && !mc_vb_cm_watch(be))
+		s = MC_ERR_NOMEM;
 	if (s == MC_OK)
 		s = mc_vb_jobs_open(be);
 	if (s == MC_OK)
@@ -480,6 +496,7 @@ const struct mc_be_ops mc_be_verbs = {
 	.abi = MC_BE_ABI,
 	.size = sizeof(struct mc_be_ops),
 	.name = "verbs",
+	.transports = MC_TP_RDMA,
 	.open = verbs_open,
 	.close = verbs_close,
 	.arm = verbs_arm,

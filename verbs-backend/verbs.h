@@ -8,9 +8,9 @@
  * again elsewhere; so nothing lands late. Messages are packets with numbers that run over all rails.
  *
  * verbs.c: table, open, close, arm, poll, events; verbs_dev.c: ports; verbs_ctl.c verbs_dial.c: control channel;
- * verbs_link.c: links, eps; verbs_rail.c verbs_qp.c verbs_job.c: rails; verbs_cq.c: completions; verbs_msg.c
- * verbs_rx.c: messages; verbs_post.c: transfers; verbs_again.c: what a failed rail leaves; verbs_mem.c: regions;
- * verbs_cg.c: rdma cgroup.
+ * verbs_link.c: links, eps; verbs_rail.c verbs_rails.c verbs_qp.c verbs_job.c verbs_cm.c: rails; verbs_cq.c:
+ * completions; verbs_msg.c verbs_rx.c: messages; verbs_post.c: transfers; verbs_again.c: what a failed rail leaves;
+ * verbs_idle.c: more peers than queue pairs; verbs_mem.c: regions; verbs_cg.c: rdma cgroup.
  */
 #ifndef MC_VERBS_H
 #define MC_VERBS_H
@@ -27,12 +27,12 @@ enum {
 	VB_LANES = VB_RAIL_MAX * VB_QPS_MAX,
 	VB_IOV_MAX = 64,
 	VB_COPY_MAX = VB_PAYLOAD,
-	VB_TXQ_MAX = 64,      /* messages per link that wait for their turn */
-	VB_CHAIN_MAX = 64,    /* work requests per doorbell */
-	VB_SGE_MAX = 4,       /* pieces of this side per work request */
-	VB_INLINE = 128,      /* asked for; a device may give more or less */
-	VB_TAKE_MAX = 4096,   /* slices per post call */
-	VB_EVENTS_KEEP = 256, /* with so many events waiting, what arrives stays with the device */
+	VB_TXQ_MAX = 64,     /* messages per link that wait for their turn */
+	VB_CHAIN_MAX = 64,   /* work requests per doorbell */
+	VB_SGE_MAX = 4,      /* pieces of this side per work request */
+	VB_INLINE = 128,     /* asked for; a device may give more or less */
+	VB_TAKE_MAX = 4096,  /* slices per post call */
+	VB_EVENTS_KEEP = 64, /* with so many events waiting, what arrives stays with the device */
 	VB_QP_TABLE = 65536,
 	VB_QPN_HASH = 256,
 	VB_LINKS_MAX = 65536,
@@ -62,17 +62,18 @@ struct vb_nic {
 	struct ibv_comp_channel *chan;
 	struct ibv_cq *cq;
 	struct ibv_srq *srq;
-	struct ibv_mr *mr; /* of be->area */
+	struct ibv_mr *mr;     /* of be->area */
+	struct rdma_cm_id *cm; /* iWARP: listens, and owns ctx */
 	struct vb_port port;
 	uint8_t index, port_num, rd_atom;
 	bool up, fatal, armed, gid_why_told;
-	uint32_t gid_index, sge_max, cqe, cq_room, unacked;
+	uint32_t gid_index, sge_max, read_sge_max, cqe, cq_room, unacked;
 	struct vb_buf *buf; /* [be->buffers] */
 	struct mc_list by_qpn[VB_QPN_HASH];
 	uint64_t qp_n;
 };
 
-enum vb_wr_kind { WR_WRITE, WR_READ, WR_DATA, WR_ACK, WR_PROBE };
+enum vb_wr_kind { WR_WRITE, WR_READ, WR_DATA, WR_ACK, WR_PROBE, WR_FENCE };
 
 struct vb_piece {
 	struct mc_be_mem *mem;
@@ -95,8 +96,8 @@ struct vb_wr {
 	struct vb_piece first;
 	struct vb_gather *more;
 	uint32_t len;
-	uint16_t slot; /* DATA, ACK, PROBE */
-	uint8_t kind, sge_n;
+	uint16_t slot;              /* DATA, ACK, PROBE */
+	uint8_t kind, sge_n, tries; /* tries: so often was it the first of what a lane left */
 };
 
 /* A queue pair. Positions count work requests; ring[position & (depth - 1)]. */
@@ -110,7 +111,8 @@ struct vb_qp {
 	uint64_t sent, got;         /* sends posted, packets received */
 	uint32_t slot, gen, depth, inline_max, psn, num;
 	uint8_t lane;
-	bool last_wqe, broken; /* broken: a request has failed; whatever ends after it has not been done */
+	struct rdma_cm_id *cm;        /* iWARP */
+	bool cm_up, last_wqe, broken; /* broken: a request has failed; whatever ends after it has not been done */
 };
 
 enum vb_rail_state {
@@ -131,13 +133,16 @@ struct vb_rail {
 	bool peer_down; /* the peer's DOWN of this generation has come */
 	bool down_sent;
 	bool tried, at_once; /* at_once: rebuilt without waiting */
+	bool ready;          /* iWARP: READY came before the last queue pair was connected */
+	bool idle;           /* taken down because not used */
 	uint32_t gen, failures;
 	struct vb_qp *qp[VB_QPS_MAX];
 	struct vb_job *job;
 	uint64_t got[VB_QPS_MAX], peer_got[VB_QPS_MAX];
 	uint64_t probe_addr;
 	uint32_t probe_key;
-	int64_t fail_ns, retry_ns;
+	int64_t fail_ns, retry_ns, watch_ns; /* watch_ns: iWARP, when to look whether it still answers */
+	uint64_t watched[VB_QPS_MAX];
 	char why[96];
 	struct vb_again *left[VB_QPS_MAX]; /* what was under way, until the peer's DOWN says what of it arrived */
 };
@@ -157,6 +162,7 @@ struct vb_tx {
 	struct mc_be_ep *ep;
 	struct mc_list ep_node; /* ep->sends: it reports SENT */
 	struct vb_op *op;       /* it goes after the bytes of that post */
+	uint8_t kind;           /* VB_PKT_DATA, VB_PKT_GONE */
 	uint64_t cookie;
 	uint32_t iov_n, total, at, frags; /* at: bytes handed over; frags: packets under way */
 	bool whole, copied;               /* whole: all packets are handed over */
@@ -192,12 +198,15 @@ struct vb_link {
 	uint64_t peer; /* instance */
 	struct vb_addr addr;
 	bool leader, self, met; /* met: there has been a session */
+	bool wanted;            /* a post was refused for want of a rail */
+	bool starved;           /* no queue pairs to be had at the last try */
+	bool asleep;            /* its rails are down because nobody used them */
 	mc_status_t why;        /* of a dead one */
 	struct mc_list eps, rmems, ops, txq, again;
 	/* control channel */
 	struct vb_ctl *ctl, *dial;
 	uint32_t dial_at, dial_refused, dial_round;
-	int64_t dial_ns, deadline_ns, bye_ns;
+	int64_t dial_ns, deadline_ns, bye_ns, starved_ns; /* starved_ns: since when */
 	/* rails */
 	uint32_t rail_n, up_n, lane_n, epoch;
 	struct vb_rail rail[VB_RAIL_MAX];
@@ -228,6 +237,7 @@ struct mc_be_mem {
 	uint64_t id, len, piece;
 	uint8_t *addr;
 	uint32_t piece_n;
+	bool exported;
 	bool host;          /* a processor may read it: inline sends */
 	struct ibv_mr **mr; /* [piece_n * nic_n], index piece * nic_n + nic */
 };
@@ -235,7 +245,7 @@ struct mc_be_mem {
 struct mc_be_rmem {
 	struct mc_list node; /* link->rmems */
 	struct vb_link *link;
-	uint64_t addr, len, piece;
+	uint64_t id, addr, len, piece;
 	uint32_t nic_n, piece_n;
 	bool stale;
 	uint32_t key[];
@@ -289,9 +299,10 @@ struct mc_be {
 	uint32_t slot_free_n;
 	/* descriptors */
 	int epfd;
-	struct vb_fd listener, timer, job_fd;
+	struct vb_fd listener, timer, job_fd, cm_fd;
+	struct rdma_event_channel *cm; /* NULL: no iWARP port */
 	int64_t timer_ns;
-	bool armed, fatal, rails_due, links_due, in_cq;
+	bool armed, fatal, rails_due, links_due, in_cq, limit_told;
 	uint32_t polls;
 	struct mc_list links, working, lru, mems, loose, ctls, free_ops, free_tx, free_gather, lent;
 	struct mc_list jobs;
@@ -366,14 +377,22 @@ struct vb_link *mc_vb_link_new(struct mc_be *be, const struct vb_addr *a);
 void mc_vb_link_session(struct vb_link *link, bool resumed); /* the control channel is open */
 void mc_vb_link_up(struct vb_link *link);
 void mc_vb_link_fail(struct vb_link *link, mc_status_t s, int32_t native, const char *text);
-void mc_vb_link_trouble(struct vb_link *link); /* its deadline runs while rails or control channel are missing */
-void mc_vb_link_settle(struct vb_link *link);  /* a leaving link may be done */
+void mc_vb_link_trouble(struct vb_link *link);     /* its deadline runs while rails or control channel are missing */
+bool mc_vb_link_quiet(const struct vb_link *link); /* nothing to be sent or under way */
+void mc_vb_link_settle(struct vb_link *link);      /* a leaving link may be done */
 void mc_vb_links_timers(struct mc_be *be, int64_t now);
 void mc_vb_links_sweep(struct mc_be *be); /* dead ones that nobody refers to */
 void mc_vb_links_close(struct mc_be *be);
 
 /* verbs_rail.c */
+void mc_vb_rails_wanted(struct vb_link *link); /* those that are down are tried now */
 void mc_vb_rails_start(struct vb_link *link);
+void mc_vb_rail_try(struct vb_rail *rail); /* leader: an offer */
+void mc_vb_rail_down_send(struct vb_rail *rail);
+void mc_vb_rail_qps_free(struct vb_rail *rail);
+void mc_vb_lanes_rebuild(struct vb_link *link); /* from the rails that are up */
+void mc_vb_rails_try_all(struct vb_link *link);
+void mc_vb_rail_watch(struct vb_rail *rail); /* iWARP: something is under way */
 void mc_vb_rails_resync(struct vb_link *link);
 void mc_vb_rail_msg(struct vb_link *link, const struct vb_ctl_msg *m);
 void mc_vb_rail_fail(struct vb_rail *rail, bool at_once, const char *fmt, ...) MC_PRINTF(3, 4);
@@ -385,8 +404,17 @@ void mc_vb_rails_kill(struct vb_link *link); /* all queue pairs, now */
 void mc_vb_rails_of_nic(struct vb_nic *nic, bool up);
 const char *mc_vb_rail_name(const struct vb_rail *rail, char *out, size_t len);
 
+/* verbs_idle.c */
+void mc_vb_touch(struct vb_link *link); /* it is used */
+void mc_vb_wake(struct vb_link *link);
+void mc_vb_idle_evict(struct mc_be *be, const struct vb_link *wanting); /* another one gives way, if one is idle */
+
+void mc_vb_starved_set(struct vb_link *link, bool starved);
+void mc_vb_starving(struct vb_rail *rail, int err);
+
 /* verbs_qp.c */
-mc_status_t mc_vb_qp_new(struct vb_rail *rail, struct vb_qp **qp_out, int *err_out);
+/* id: iWARP, the call that it answers; it is used up either way. NULL otherwise. */
+mc_status_t mc_vb_qp_new(struct vb_rail *rail, struct rdma_cm_id *id, struct vb_qp **qp_out, int *err_out);
 void mc_vb_qp_free(struct vb_qp *q);
 void mc_vb_qp_attrs(const struct vb_qp *q, const struct vb_ctl_msg *m, uint32_t i, struct ibv_qp_attr *rtr,
 		    struct ibv_qp_attr *rts);
@@ -407,6 +435,18 @@ void mc_vb_job_leave(struct vb_rail *rail);
 void mc_vb_jobs_run(struct mc_be *be, bool woken);
 void mc_vb_jobs_close(struct mc_be *be);
 
+/* verbs_cm.c: iWARP */
+bool mc_vb_cm_address(const char *dev, uint32_t port, uint8_t raw[16], uint8_t *prefix);
+int mc_vb_cm_nic_open(struct vb_nic *nic, const char *dev);
+void mc_vb_cm_nic_close(struct vb_nic *nic);
+bool mc_vb_cm_watch(struct mc_be *be);
+void mc_vb_cm_close(struct mc_be *be);
+uint16_t mc_vb_cm_port(const struct vb_nic *nic);
+int mc_vb_cm_qp_create(struct vb_qp *q, struct ibv_qp_init_attr *a);
+void mc_vb_cm_qp_destroy(struct vb_qp *q);
+int mc_vb_cm_connect(struct vb_rail *rail, const struct vb_ctl_msg *m);
+void mc_vb_cm_run(struct mc_be *be);
+
 /* verbs_cq.c */
 uint32_t mc_vb_cq_run(struct vb_nic *nic, uint32_t max); /* completions handled */
 void mc_vb_wr_end(struct mc_be *be, struct vb_wr *wr, mc_status_t s);
@@ -420,11 +460,13 @@ uint32_t mc_vb_room(const struct vb_qp *q);
 struct vb_qp *mc_vb_lane_pick(struct vb_link *link); /* NULL: none has room */
 void mc_vb_chain_start(struct vb_chain *c, struct vb_qp *q);
 bool mc_vb_chain_add(struct vb_chain *c, const struct vb_wr *wr); /* false: full */
+bool mc_vb_chain_full(const struct vb_chain *c);
 void mc_vb_chain_post(struct vb_chain *c);
 
 /* verbs_msg.c, verbs_rx.c */
 mc_status_t mc_vb_send(struct mc_be *be, struct mc_be_ep *ep, const struct iovec *iov, uint32_t n, uint32_t flags,
 		       uint64_t cookie);
+void mc_vb_gone_send(struct vb_link *link, uint64_t region); /* a region of ours is freed */
 struct vb_tx *mc_vb_tx_queue(struct vb_link *link, const void *p, uint32_t len, struct vb_op *op);
 void mc_vb_tx_frag_done(struct vb_tx *tx, mc_status_t s);
 void mc_vb_tx_drop(struct vb_link *link, struct vb_tx *tx); /* not begun */

@@ -9,6 +9,8 @@
 
 #include "verbs.h"
 
+enum { TRIES = 32, TRIES_IWARP = 3 };
+
 /* Lists that were going over this lane: their rest stands behind what it has of them. */
 static uint32_t bound_n(const struct vb_link *link, const struct vb_qp *q)
 {
@@ -39,6 +41,21 @@ static void bound_append(struct vb_link *link, const struct vb_qp *q, struct vb_
 	}
 }
 
+/*
+ * The first of what is left may be what broke the lane; iWARP does not tell. When that has happened to one request
+ * again and again, on lanes that were proved to work, the request is at fault: its region is gone.
+ */
+static void blame(const struct vb_qp *q, struct vb_wr *wr)
+{
+	uint8_t most = q->nic->port.layer == VB_IWARP ? TRIES_IWARP : TRIES;
+
+	if (++wr->tries < most || wr->op == NULL || (wr->kind != WR_WRITE && wr->kind != WR_READ) ||
+	    wr->op->status != MC_OK)
+		return;
+	wr->op->status = MC_ERR_STALE;
+	wr->op->why = "every rail fails over it";
+}
+
 bool mc_vb_again_take(struct vb_qp *q, struct vb_again **out)
 {
 	struct vb_link *link = q->rail->link;
@@ -57,6 +74,7 @@ bool mc_vb_again_take(struct vb_qp *q, struct vb_again **out)
 	for (uint32_t i = 0; i < n; i++)
 		a->wr[i] = q->ring[(q->done + i) & (q->depth - 1)];
 	bound_append(link, q, a);
+	blame(q, &a->wr[0]);
 	q->nic->cq_room += n;
 	q->done = q->head;
 	q->bytes = 0;
@@ -94,7 +112,7 @@ static bool still_wanted(struct vb_link *link, struct vb_wr *wr)
 	struct mc_be *be = link->be;
 	bool failed = wr->op != NULL && wr->op->status != MC_OK;
 
-	if (wr->kind == WR_PROBE || wr->kind == WR_ACK) {
+	if (wr->kind == WR_PROBE || wr->kind == WR_ACK || wr->kind == WR_FENCE) {
 		link->told_lost |= wr->kind == WR_ACK; /* a newer one goes instead */
 		mc_vb_wr_end(be, wr, MC_OK);
 		return false;

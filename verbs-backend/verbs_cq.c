@@ -31,6 +31,8 @@ void mc_vb_wr_end(struct mc_be *be, struct vb_wr *wr, mc_status_t s)
 	case WR_PROBE:
 		mc_vb_slot_put(be, wr->slot);
 		break;
+	case WR_FENCE:
+		break;
 	}
 }
 
@@ -86,7 +88,9 @@ static void on_send_error(struct vb_qp *q, uint64_t pos, const struct ibv_wc *wc
 	mc_status_t s = blame(wc->status);
 	const char *text = ibv_wc_status_str(wc->status);
 
-	lane_advance(q, pos);
+	/* Before it all went well; on iWARP only a fence says so. */
+	if (q->nic->port.layer != VB_IWARP)
+		lane_advance(q, pos);
 	q->broken = true;
 	if (wc->status == IBV_WC_WR_FLUSH_ERR && q->rail->state == RAIL_FAILING)
 		return;

@@ -155,6 +155,19 @@ static bool gid_of_ib(struct vb_nic *nic, const char **why)
 	return true;
 }
 
+/* iWARP connects by addresses; its GID means nothing to anybody. */
+static bool address_of_iwarp(struct vb_nic *nic, const char **why)
+{
+	uint8_t raw[16], prefix;
+
+	*why = "iWARP: address of its interface";
+	if (!mc_vb_cm_address(ibv_get_device_name(nic->ctx->device), nic->port_num, raw, &prefix))
+		return false;
+	memcpy(nic->port.gid, raw, 16);
+	nic->port.prefix = prefix;
+	return true;
+}
+
 /* ---- the port ---------------------------------------------------------------------------------------------------- */
 
 static uint32_t rate_mbit(const struct ibv_port_attr *a)
@@ -197,7 +210,10 @@ bool mc_vb_nic_refresh(struct vb_nic *nic)
 		nic->port.layer = VB_IWARP;
 	else
 		nic->port.layer = a.link_layer == IBV_LINK_LAYER_ETHERNET ? VB_ROCE : VB_IB;
-	ok = nic->port.layer == VB_IB ? gid_of_ib(nic, &why) : gid_choose(nic, &why);
+	if (nic->port.layer == VB_IWARP)
+		ok = address_of_iwarp(nic, &why);
+	else
+		ok = nic->port.layer == VB_IB ? gid_of_ib(nic, &why) : gid_choose(nic, &why);
 	nic->up = ok && a.state == IBV_PORT_ACTIVE;
 	if (ok && (!nic->gid_why_told || nic->gid_index != old_index)) {
 		mc_vb_gid_text(nic->port.gid, gid, sizeof(gid));
@@ -212,9 +228,18 @@ bool mc_vb_nic_refresh(struct vb_nic *nic)
 	return was_up != nic->up || memcmp(old.gid, nic->port.gid, 16) != 0 || old.lid != nic->port.lid;
 }
 
+static int nic_close(struct vb_nic *nic)
+{
+	if (nic->cm == NULL)
+		return nic->ctx != NULL ? ibv_close_device(nic->ctx) : 0;
+	mc_vb_cm_nic_close(nic);
+	return 0;
+}
+
 static mc_status_t nic_open(struct mc_be *be, struct ibv_device *dev, uint32_t port, uint16_t rail, bool asked)
 {
 	struct vb_nic *nic = &be->nic[be->nic_n];
+	int err;
 
 	memset(nic, 0, sizeof(*nic));
 	nic->be = be;
@@ -226,16 +251,19 @@ static mc_status_t nic_open(struct mc_be *be, struct ibv_device *dev, uint32_t p
 	for (uint32_t i = 0; i < VB_QPN_HASH; i++)
 		mc_list_init(&nic->by_qpn[i]);
 	snprintf(nic->port.name, sizeof(nic->port.name), "%.30s:%u", ibv_get_device_name(dev), port);
-	nic->ctx = ibv_open_device(dev);
+	err = dev->transport_type == IBV_TRANSPORT_IWARP ? mc_vb_cm_nic_open(nic, ibv_get_device_name(dev)) : 0;
+	if (nic->ctx == NULL && err == 0) {
+		nic->ctx = ibv_open_device(dev);
+		err = errno;
+	}
 	if (nic->ctx == NULL) {
-		int err = errno;
 		mc_warn("verbs: rank %u: %s cannot be opened: %s; %s", be->rank, ibv_get_device_name(dev),
 			strerror(err), mc_vb_remedy(err));
 		return err == EAGAIN || err == ENOMEM ? MC_ERR_NOMEM : MC_ERR_DEVICE;
 	}
 	mc_vb_nic_refresh(nic);
 	if (!nic->up && !asked) {
-		ibv_close_device(nic->ctx);
+		nic_close(nic);
 		return MC_ERR_UNSUPPORTED;
 	}
 	be->nic_n++;
@@ -272,7 +300,19 @@ static uint32_t nics_scan(struct mc_be *be, struct ibv_device **dev, const char 
 	return seen;
 }
 
-/* Those that were chosen for memory where this rank runs; without any, the best of the others. */
+static void nic_open_named(struct mc_be *be, struct ibv_device **dev, const struct mc_be_nic *c, bool asked)
+{
+	uint16_t rail = (uint16_t)(c->rail < VB_NO_RAIL ? c->rail : VB_NO_RAIL);
+
+	for (; *dev != NULL; dev++)
+		if (strcmp(ibv_get_device_name(*dev), c->name) == 0)
+			nic_open(be, *dev, c->port, rail, asked);
+}
+
+/*
+ * What the user named, all of it. Else those that were chosen for memory where this rank runs, which shares the host's
+ * ports with other ranks; without any, the best of the others.
+ */
 static uint32_t nics_chosen(struct mc_be *be, struct ibv_device **dev, const struct mc_be_cfg *cfg)
 {
 	uint32_t seen = 0;
@@ -280,14 +320,10 @@ static uint32_t nics_chosen(struct mc_be *be, struct ibv_device **dev, const str
 	for (uint32_t use = 2; use-- > 0 && be->nic_n == 0;)
 		for (uint32_t i = 0; i < cfg->nic_n && be->nic_n < (use ? VB_NIC_MAX : 1); i++) {
 			const struct mc_be_nic *c = &cfg->nic[i];
-			if (c->port == 0 || c->use != (use > 0))
+			if (c->port == 0 || (!cfg->nic_named && c->use != (use > 0)))
 				continue;
 			seen++;
-			for (struct ibv_device **d = dev; *d != NULL; d++)
-				if (strcmp(ibv_get_device_name(*d), c->name) == 0)
-					nic_open(be, *d, c->port,
-						 (uint16_t)(c->rail < VB_NO_RAIL ? c->rail : VB_NO_RAIL),
-						 cfg->nic_named);
+			nic_open_named(be, dev, c, cfg->nic_named);
 		}
 	return seen;
 }
@@ -374,12 +410,16 @@ static void fd_nonblock(int fd)
 mc_status_t mc_vb_nic_objects(struct vb_nic *nic)
 {
 	struct mc_be *be = nic->be;
+	unsigned int access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ;
 	struct ibv_srq_init_attr srq = {.attr = {.max_wr = be->buffers, .max_sge = 1}};
 	struct ibv_device_attr a;
 
 	if (ibv_query_device(nic->ctx, &a) != 0)
 		return object_failed(nic, "attributes", errno);
 	nic->sge_max = a.max_sge < VB_SGE_MAX ? (uint32_t)a.max_sge : VB_SGE_MAX;
+	nic->read_sge_max = nic->port.layer == VB_IWARP || a.max_sge_rd < 1 ? 1
+			    : (uint32_t)a.max_sge_rd < nic->sge_max         ? (uint32_t)a.max_sge_rd
+									    : nic->sge_max;
 	nic->rd_atom = (uint8_t)(a.max_qp_rd_atom < 16 ? a.max_qp_rd_atom : 16);
 	if (a.max_qp_init_rd_atom < nic->rd_atom)
 		nic->rd_atom = (uint8_t)a.max_qp_init_rd_atom;
@@ -397,7 +437,9 @@ mc_status_t mc_vb_nic_objects(struct vb_nic *nic)
 	nic->srq = ibv_create_srq(nic->pd, &srq);
 	if (nic->srq == NULL)
 		return object_failed(nic, "shared receive queue", errno);
-	nic->mr = ibv_reg_mr(nic->pd, be->area, be->area_len, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
+	/* On iWARP what is read here is written by the far side. */
+	access |= nic->port.layer == VB_IWARP ? IBV_ACCESS_REMOTE_WRITE : 0;
+	nic->mr = ibv_reg_mr(nic->pd, be->area, be->area_len, access);
 	if (nic->mr == NULL)
 		return object_failed(nic, "registration of the buffers", errno);
 	fd_nonblock(nic->chan->fd);
@@ -426,8 +468,7 @@ void mc_vb_nics_close(struct mc_be *be)
 			bad |= ibv_destroy_comp_channel(nic->chan);
 		if (nic->pd != NULL)
 			bad |= ibv_dealloc_pd(nic->pd);
-		if (nic->ctx != NULL)
-			bad |= ibv_close_device(nic->ctx);
+		bad |= nic_close(nic);
 		free(nic->buf);
 		if (bad != 0)
 			mc_warn("verbs: rank %u: %s was not closed cleanly: %s", be->rank, nic->port.name,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* verbs_lane.c - work requests in chains: one doorbell, one completion for the last of each. */
+#include <errno.h>
 #include <string.h>
 
 #include "verbs.h"
@@ -10,7 +11,9 @@ uint32_t mc_vb_room(const struct vb_qp *q)
 {
 	uint32_t free_n = q->depth - (uint32_t)(q->head - q->done);
 
-	return free_n < q->nic->cq_room ? free_n : q->nic->cq_room;
+	if (q->nic->cq_room < free_n)
+		free_n = q->nic->cq_room;
+	return q->nic->port.layer != VB_IWARP ? free_n : free_n > 0 ? free_n - 1 : 0; /* one for the fence */
 }
 
 struct vb_qp *mc_vb_lane_pick(struct vb_link *link)
@@ -62,7 +65,9 @@ static void fill_slot(struct vb_qp *q, struct vb_wr *wr, struct ibv_send_wr *w)
 	uint8_t *slot = mc_vb_slot(q->nic->be, wr->slot);
 
 	w->sg_list[0] = (struct ibv_sge){.addr = (uintptr_t)slot, .length = wr->len, .lkey = q->nic->mr->lkey};
-	if (wr->kind == WR_PROBE) {
+	if (wr->kind == WR_FENCE)
+		w->sg_list[0].addr = (uintptr_t)q->nic->be->area + 8; /* nobody looks at it */
+	if (wr->kind == WR_PROBE || wr->kind == WR_FENCE) {
 		w->opcode = IBV_WR_RDMA_READ;
 		w->wr.rdma.remote_addr = q->rail->probe_addr;
 		w->wr.rdma.rkey = q->rail->probe_key;
@@ -74,15 +79,22 @@ static void fill_slot(struct vb_qp *q, struct vb_wr *wr, struct ibv_send_wr *w)
 		w->send_flags |= IBV_SEND_INLINE;
 }
 
-bool mc_vb_chain_add(struct vb_chain *c, const struct vb_wr *wr)
+/*
+ * On iWARP a write or a send is complete when it has left. A read behind it is answered only after it was placed: each
+ * chain ends with one, and what is before it counts as done with it.
+ */
+static bool fenced(const struct vb_qp *q)
+{
+	return q->nic->port.layer == VB_IWARP;
+}
+
+static void chain_put(struct vb_chain *c, const struct vb_wr *wr)
 {
 	struct vb_qp *q = c->q;
 	struct mc_be *be = q->nic->be;
 	struct ibv_send_wr *w = &be->wr[c->n];
 	struct vb_wr *kept;
 
-	if (c->n == VB_CHAIN_MAX || mc_vb_room(q) == 0)
-		return false;
 	kept = &q->ring[q->head & (q->depth - 1)];
 	*kept = *wr;
 	memset(w, 0, sizeof(*w));
@@ -100,7 +112,21 @@ bool mc_vb_chain_add(struct vb_chain *c, const struct vb_wr *wr)
 	q->head++;
 	q->bytes += wr->len;
 	q->nic->cq_room--;
+}
+
+bool mc_vb_chain_add(struct vb_chain *c, const struct vb_wr *wr)
+{
+	if (mc_vb_chain_full(c))
+		return false;
+	chain_put(c, wr);
 	return true;
+}
+
+bool mc_vb_chain_full(const struct vb_chain *c)
+{
+	uint32_t extra = fenced(c->q) ? 1 : 0;
+
+	return c->n + extra >= VB_CHAIN_MAX || mc_vb_room(c->q) == 0;
 }
 
 void mc_vb_chain_post(struct vb_chain *c)
@@ -112,6 +138,11 @@ void mc_vb_chain_post(struct vb_chain *c)
 
 	if (c->n == 0)
 		return;
+	if (fenced(q)) {
+		struct vb_wr fence = {.kind = WR_FENCE, .sge_n = 1, .len = 8};
+		chain_put(c, &fence);
+		mc_vb_rail_watch(q->rail);
+	}
 	be->wr[c->n - 1].send_flags |= IBV_SEND_SIGNALED;
 	be->stats.doorbells++;
 	be->stats.signalled++;
@@ -121,5 +152,5 @@ void mc_vb_chain_post(struct vb_chain *c)
 	c->sge_n = 0;
 	/* Some of them may be posted: the rail is taken down, which says of each whether it arrived. */
 	if (err != 0)
-		mc_vb_rail_fail(q->rail, false, "work requests are refused: %s", strerror(err));
+		mc_vb_rail_fail(q->rail, false, "work requests are refused: %s", strerror(err > 0 ? err : errno));
 }

@@ -6,8 +6,9 @@
 
 #include "verbs.h"
 
-#define LEAVE_NS  INT64_C(2000000000)
-#define ORPHAN_NS INT64_C(30000000000)
+#define STARVED_NS INT64_C(30000000000)
+#define LEAVE_NS   INT64_C(2000000000)
+#define ORPHAN_NS  INT64_C(30000000000)
 enum { CLOSE_MS = 500 };
 
 /* ---- links ------------------------------------------------------------------------------------------------------- */
@@ -92,7 +93,7 @@ void mc_vb_link_trouble(struct vb_link *link)
 
 	if (link->state != LINK_UP)
 		return;
-	if (fine) {
+	if (fine || (link->asleep && link->ctl != NULL && link->ctl->state == CTL_OPEN)) {
 		link->deadline_ns = INT64_MAX;
 	} else if (link->deadline_ns == INT64_MAX) {
 		link->deadline_ns = mc_now_ns() + link->be->config->verbs_failover_timeout;
@@ -160,7 +161,7 @@ void mc_vb_link_fail(struct vb_link *link, mc_status_t s, int32_t native, const 
 }
 
 /* All that was to be sent has been sent. */
-static bool quiet(const struct vb_link *link)
+bool mc_vb_link_quiet(const struct vb_link *link)
 {
 	if (!mc_list_empty(&link->txq) || !mc_list_empty(&link->again))
 		return false;
@@ -175,7 +176,7 @@ static bool quiet(const struct vb_link *link)
 
 void mc_vb_link_settle(struct vb_link *link)
 {
-	if (link->state == LINK_LEAVING && quiet(link))
+	if (link->state == LINK_LEAVING && mc_vb_link_quiet(link))
 		mc_vb_link_fail(link, MC_ERR_CANCELED, 0, NULL);
 }
 
@@ -200,6 +201,13 @@ static void deadline(struct vb_link *link)
 {
 	char text[160] = "", name[100];
 
+	for (uint32_t i = 0; i < link->rail_n; i++)
+		mc_debug("verbs: rank %u: rail %u of %u to rank %u: state %d, generation %u, %s, %s%s%s%s, next try in "
+			 "%lld ms",
+			 link->be->rank, i, link->rail_n, link->addr.rank, (int)link->rail[i].state, link->rail[i].gen,
+			 link->rail[i].why, link->leader ? "leader" : "follower", link->asleep ? ", asleep" : "",
+			 link->starved ? ", starved" : "", link->rail[i].peer_down ? ", peer down" : "",
+			 (long long)((link->rail[i].retry_ns - mc_now_ns()) / 1000000));
 	if (link->state == LINK_UP) {
 		bool rails = link->up_n == 0;
 		mc_vb_link_fail(link, MC_ERR_PEER_DOWN, 0,
@@ -234,6 +242,8 @@ static void link_timers(struct vb_link *link, int64_t now)
 		mc_vb_link_fail(link, MC_ERR_CANCELED, 0, "it does not take what was sent");
 		return;
 	}
+	/* Others have the queue pairs for the time being. */
+	waits |= link->starved && now - link->starved_ns < STARVED_NS;
 	if (link->deadline_ns <= now && waits) { /* it has connected and may be busy */
 		link->deadline_ns = now + link->be->config->verbs_connect_timeout;
 	} else if (link->deadline_ns <= now) {
@@ -369,6 +379,8 @@ mc_status_t mc_vb_ep_connect(struct mc_be *be, struct mc_be_ep *ep, const void *
 		return MC_ERR_INVAL;
 	if (s != MC_OK)
 		return refuse(text, text_len, s, "malformed address");
+	if (a.instance == be->instance && be->nic[0].port.layer == VB_IWARP)
+		return refuse(text, text_len, MC_ERR_UNSUPPORTED, "iWARP has no way to its own process");
 	if (rails_text(be, &a, text, text_len) == 0)
 		return refuse(text, text_len, MC_ERR_UNSUPPORTED, "no port of the same kind on both sides");
 	link = mc_vb_link_find(be, a.instance);

@@ -172,6 +172,8 @@ mc_status_t mc_vb_mem_reg(struct mc_be *be, const struct mc_be_region *r, struct
 
 void mc_vb_mem_dereg(struct mc_be *be, struct mc_be_mem *mem)
 {
+	for (struct mc_list *l = be->links.next; mem->exported && l != &be->links; l = l->next)
+		mc_vb_gone_send(mc_container_of(l, struct vb_link, node), mem->id);
 	mc_list_del(&mem->node);
 	mem_free(be, mem);
 }
@@ -194,6 +196,7 @@ mc_status_t mc_vb_mem_export(struct mc_be *be, struct mc_be_mem *mem, void *blob
 	for (uint32_t i = 0; i < be->nic_n * mem->piece_n; i++)
 		b.key[i] = mem->mr[i]->rkey;
 	mc_vb_blob_make(&b, blob);
+	mem->exported = true;
 	*len = need;
 	return MC_OK;
 }
@@ -219,6 +222,7 @@ mc_status_t mc_vb_rmem_import(struct mc_be *be, struct mc_be_ep *ep, const void 
 		return MC_ERR_NOMEM;
 	memset(r, 0, sizeof(*r));
 	r->link = ep->link;
+	r->id = b.id;
 	r->addr = b.addr;
 	r->len = b.len;
 	r->piece = b.piece;

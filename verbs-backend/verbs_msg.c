@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "verbs.h"
+#include "wire.h"
 
 /* ---- packets ----------------------------------------------------------------------------------------------------- */
 
@@ -21,7 +22,7 @@ static void head_put(struct vb_link *link, uint8_t *slot, uint8_t kind, uint8_t 
 {
 	struct vb_pkt p = {.kind = kind, .flags = flags, .total = total, .ack = link->rx_taken};
 
-	if (kind == VB_PKT_DATA)
+	if (kind != VB_PKT_ACK)
 		p.seq = link->tx_seq++;
 	link->rx_told = link->rx_taken;
 	link->told_lost = false;
@@ -67,6 +68,7 @@ static struct vb_tx *tx_get(struct mc_be *be)
 	tx->be = be;
 	tx->ep = NULL;
 	tx->op = NULL;
+	tx->kind = VB_PKT_DATA;
 	tx->at = tx->frags = tx->total = tx->iov_n = 0;
 	tx->whole = tx->copied = tx->snapshot = false;
 	return tx;
@@ -149,10 +151,10 @@ static bool packet_add(struct vb_link *link, struct vb_tx *tx, struct vb_chain *
 	struct vb_wr wr = {.kind = WR_DATA, .sge_n = 1, .len = VB_HDR_LEN + n, .op = tx->op, .tx = tx};
 	uint8_t *slot;
 
-	if (!credit(link) || c->n == VB_CHAIN_MAX || mc_vb_room(c->q) == 0 || !mc_vb_slot_get(be, &wr.slot))
+	if (!credit(link) || mc_vb_chain_full(c) || !mc_vb_slot_get(be, &wr.slot))
 		return false;
 	slot = mc_vb_slot(be, wr.slot);
-	head_put(link, slot, VB_PKT_DATA, flags, tx->total);
+	head_put(link, slot, tx->kind, flags, tx->total);
 	gather(tx, tx->at, slot + VB_HDR_LEN, n);
 	tx->at += n;
 	tx->frags++;
@@ -316,6 +318,26 @@ struct vb_tx *mc_vb_tx_queue(struct vb_link *link, const void *p, uint32_t len, 
 	return tx;
 }
 
+/* In order with messages, so that who was told by one of them that a region is gone posts to it no more. */
+void mc_vb_gone_send(struct vb_link *link, uint64_t region)
+{
+	uint8_t body[8];
+	struct iovec iov = {.iov_base = body, .iov_len = sizeof(body)};
+	struct vb_tx *tx = link->state == LINK_UP ? tx_get(link->be) : NULL;
+	struct mc_wr w;
+
+	if (tx == NULL)
+		return; /* the card refuses what comes */
+	mc_wr_init(&w, body, sizeof(body));
+	mc_wr_u64(&w, region);
+	if (!tx_copy(tx, &iov, 1, sizeof(body))) {
+		tx_put(link->be, tx);
+		return;
+	}
+	tx->kind = VB_PKT_GONE;
+	tx_enqueue(link, tx, sizeof(body));
+}
+
 mc_status_t mc_vb_send(struct mc_be *be, struct mc_be_ep *ep, const struct iovec *iov, uint32_t n, uint32_t flags,
 		       uint64_t cookie)
 {
@@ -333,6 +355,7 @@ mc_status_t mc_vb_send(struct mc_be *be, struct mc_be_ep *ep, const struct iovec
 		return MC_ERR_PEER_DOWN;
 	if (link->state != LINK_UP)
 		return MC_ERR_AGAIN;
+	mc_vb_touch(link);
 	if (copy && send_now(link, iov, n, (uint32_t)total))
 		return MC_OK;
 	tx = link->txq_n < VB_TXQ_MAX ? tx_get(be) : NULL;

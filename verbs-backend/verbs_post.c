@@ -80,7 +80,9 @@ static mc_status_t check(const struct mc_be_ep *ep, const struct mc_be_post *p)
 		if (s->rmem != rmem) {
 			rmem = s->rmem;
 			if (rmem->link != ep->link)
-				return rmem->link == NULL ? MC_ERR_STALE : MC_ERR_INVAL;
+				return MC_ERR_INVAL;
+			if (rmem->stale)
+				return MC_ERR_STALE;
 		}
 		if (!mc_range_ok(s->off, s->len, s->mem->len) || !mc_range_ok(s->roff, s->len, rmem->len))
 			return MC_ERR_RANGE;
@@ -173,9 +175,9 @@ static bool chain_run(struct vb_link *link, struct vb_op *op, struct walk *w, ui
 	if (q == NULL)
 		return false;
 	mc_vb_chain_start(&c, q);
-	while (w->at < w->n && c.n < VB_CHAIN_MAX && mc_vb_room(q) > 0 && (link->lane_n == 1 || bytes < chunk)) {
+	while (w->at < w->n && !mc_vb_chain_full(&c) && (link->lane_n == 1 || bytes < chunk)) {
 		struct vb_wr wr = {.op = op, .kind = kind};
-		next_wr(be, w, &wr, q->nic->sge_max, (uint32_t)chunk);
+		next_wr(be, w, &wr, kind == WR_READ ? q->nic->read_sge_max : q->nic->sge_max, (uint32_t)chunk);
 		op->pending++;
 		bytes += wr.len;
 		mc_vb_chain_add(&c, &wr);
@@ -240,6 +242,8 @@ mc_status_t mc_vb_post(struct mc_be *be, struct mc_be_ep *ep, const struct mc_be
 	if (s != MC_OK)
 		return s;
 	*taken_out = 0;
+	mc_vb_touch(link);
+	link->wanted = link->lane_n == 0;
 	if (link->state != LINK_UP || link->lane_n == 0 || !mc_list_empty(&link->again))
 		return p->n == 0 ? MC_ERR_AGAIN : MC_OK;
 	if (msg && link->txq_n >= VB_TXQ_MAX) { /* the message must wait, and with it the last slice */

@@ -126,7 +126,12 @@ uint32_t mc_vb_addr_make(const struct vb_addr *a, uint8_t out[VB_ADDR_MAX]); /* 
 mc_status_t mc_vb_addr_parse(const void *p, size_t len, struct vb_addr *out);
 
 /* Packets over the rails. */
-enum vb_pkt_kind { VB_PKT_DATA = 1, VB_PKT_ACK = 2, VB_PKT_NOP = 3 }; /* NOP: a number whose message does not come */
+enum vb_pkt_kind {
+	VB_PKT_DATA = 1,
+	VB_PKT_ACK = 2,
+	VB_PKT_NOP = 3,
+	VB_PKT_GONE = 4
+}; /* NOP: a number whose message does not come */
 enum { VB_PKT_FIRST = 1, VB_PKT_LAST = 2 };
 struct vb_pkt {
 	uint8_t kind, flags;
@@ -177,6 +182,7 @@ struct vb_ctl_msg {
 	uint32_t rkey, qpn[VB_QPS_MAX], psn[VB_QPS_MAX];
 	uint64_t probe;
 	uint64_t got[VB_QPS_MAX]; /* DOWN */
+	uint8_t idle;             /* DOWN: nothing is wrong, it was not used */
 	uint16_t port;            /* OFFER, ANSWER over iWARP: where rdma_cm listens; 0: none */
 };
 /* Without the mac. 0: does not fit. */

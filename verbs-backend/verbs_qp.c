@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* verbs_qp.c - queue pairs: made, connected, destroyed; found by their numbers. */
 #include <errno.h>
+#include <rdma/rdma_cma.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,14 @@ static int qp_init(struct vb_qp *q)
 	return ibv_modify_qp(q->qp, &a, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
 }
 
+static int qp_make(struct vb_qp *q, struct ibv_qp_init_attr *a)
+{
+	if (q->nic->port.layer == VB_IWARP)
+		return mc_vb_cm_qp_create(q, a);
+	q->qp = ibv_create_qp(q->nic->pd, a);
+	return q->qp != NULL ? 0 : errno;
+}
+
 static int qp_create(struct vb_qp *q)
 {
 	struct ibv_qp_init_attr a = {
@@ -57,27 +66,29 @@ static int qp_create(struct vb_qp *q)
 		.cap = {.max_send_wr = q->depth, .max_send_sge = q->nic->sge_max, .max_inline_data = VB_INLINE},
 		.qp_type = IBV_QPT_RC,
 	};
+	int err = qp_make(q, &a);
 
-	q->qp = ibv_create_qp(q->nic->pd, &a);
-	if (q->qp == NULL && errno == EINVAL) { /* some devices have no room for inline data */
-		a.cap.max_inline_data = 0;
-		q->qp = ibv_create_qp(q->nic->pd, &a);
+	/* Some devices have less room for inline data, or none. */
+	while (err == EINVAL && a.cap.max_inline_data > 0) {
+		a.cap.max_inline_data = a.cap.max_inline_data > 64 ? 64 : 0;
+		err = qp_make(q, &a);
 	}
-	if (q->qp == NULL)
-		return errno;
+	if (err != 0)
+		return err;
 	q->inline_max = a.cap.max_inline_data;
 	return 0;
 }
 
-mc_status_t mc_vb_qp_new(struct vb_rail *rail, struct vb_qp **qp_out, int *err_out)
+mc_status_t mc_vb_qp_new(struct vb_rail *rail, struct rdma_cm_id *id, struct vb_qp **qp_out, int *err_out)
 {
 	struct mc_be *be = rail->link->be;
 	struct vb_qp *q = calloc(1, sizeof(*q));
 
 	*err_out = ENOMEM;
 	if (q == NULL)
-		return MC_ERR_NOMEM;
+		goto undo_id;
 	q->rail = rail;
+	q->cm = id;
 	q->nic = &be->nic[rail->nic];
 	q->depth = be->plan.depth;
 	q->psn = (uint32_t)mc_random_u64() & 0xffffff;
@@ -101,9 +112,13 @@ undo_qp:
 	ibv_destroy_qp(q->qp);
 undo_table:
 	be->qp[q->slot] = NULL;
+	id = q->cm;
 undo:
 	free(q->ring);
 	free(q);
+undo_id:
+	if (id != NULL)
+		rdma_destroy_id(id);
 	return MC_ERR_DEVICE;
 }
 
@@ -121,6 +136,8 @@ void mc_vb_qp_free(struct vb_qp *q)
 	be->qps_n--;
 	q->nic->cq_room += (uint32_t)(q->head - q->done);
 	be->qp[q->slot] = NULL;
+	if (q->cm != NULL)
+		mc_vb_cm_qp_destroy(q);
 	err = q->qp != NULL ? ibv_destroy_qp(q->qp) : 0; /* NULL: a job has it */
 	if (err != 0)
 		mc_warn("verbs: rank %u: a queue pair of %s cannot be destroyed: %s", be->rank, q->nic->port.name,
@@ -182,6 +199,6 @@ void mc_vb_qp_error(struct vb_qp *q)
 {
 	struct ibv_qp_attr a = {.qp_state = IBV_QPS_ERR};
 
-	if (q->qp != NULL)
+	if (q != NULL && q->qp != NULL)
 		(void)ibv_modify_qp(q->qp, &a, IBV_QP_STATE);
 }

@@ -18,6 +18,7 @@
 #include "verbs.h"
 
 #define FLUSH_NS   INT64_C(2000000) /* for a card to report what it still had */
+#define STARVED_NS INT64_C(5000000)
 #define BACKOFF_NS INT64_C(50000000)
 enum { BACKOFF_MAX = 5 };
 
@@ -47,6 +48,7 @@ static void msg_make(const struct vb_rail *rail, uint8_t kind, struct vb_ctl_msg
 	memcpy(m->gid, nic->port.gid, 16);
 	m->rkey = nic->mr->rkey;
 	m->probe = (uintptr_t)be->area;
+	m->port = mc_vb_cm_port(nic);
 	m->qp_n = rail->qp_n;
 	for (uint32_t i = 0; i < rail->qp_n && rail->qp[i] != NULL; i++) {
 		m->qpn[i] = rail->qp[i]->num;
@@ -54,9 +56,10 @@ static void msg_make(const struct vb_rail *rail, uint8_t kind, struct vb_ctl_msg
 	}
 }
 
-static void down_send(struct vb_rail *rail)
+void mc_vb_rail_down_send(struct vb_rail *rail)
 {
-	struct vb_ctl_msg m = {.kind = VB_DOWN, .rail = rail->index, .gen = rail->gen, .qp_n = VB_QPS_MAX};
+	struct vb_ctl_msg m = {
+		.kind = VB_DOWN, .rail = rail->index, .gen = rail->gen, .qp_n = VB_QPS_MAX, .idle = rail->link->asleep};
 
 	memcpy(m.got, rail->got, sizeof(m.got));
 	mc_vb_ctl_send(rail->link, &m);
@@ -64,7 +67,7 @@ static void down_send(struct vb_rail *rail)
 
 /* ---- lanes ------------------------------------------------------------------------------------------------------- */
 
-static void lanes_rebuild(struct vb_link *link)
+void mc_vb_lanes_rebuild(struct vb_link *link)
 {
 	link->lane_n = 0;
 	link->up_n = 0;
@@ -81,7 +84,7 @@ static void lanes_rebuild(struct vb_link *link)
 
 /* ---- queue pairs of a rail --------------------------------------------------------------------------------------- */
 
-static void qps_free(struct vb_rail *rail)
+void mc_vb_rail_qps_free(struct vb_rail *rail)
 {
 	for (uint32_t i = 0; i < VB_QPS_MAX; i++) {
 		mc_vb_qp_free(rail->qp[i]);
@@ -94,26 +97,28 @@ static void qps_free(struct vb_rail *rail)
 static int qps_make(struct vb_rail *rail, uint32_t n)
 {
 	struct mc_be *be = rail->link->be;
-	struct vb_nic *nic = &be->nic[rail->nic];
 	int err = 0;
 
 	memset(rail->got, 0, sizeof(rail->got));
 	memset(rail->peer_got, 0, sizeof(rail->peer_got));
 	rail->probes = 0;
-	rail->peer_down = false;
+	rail->peer_down = rail->idle = rail->ready = false;
 	rail->qp_n = 0;
-	while (rail->qp_n < n && mc_vb_qp_new(rail, &rail->qp[rail->qp_n], &err) == MC_OK)
+	if (be->nic[rail->nic].qp_n + n > be->plan.qp_budget)
+		err = EAGAIN;
+	while (err == 0 && rail->qp_n < n && mc_vb_qp_new(rail, NULL, &rail->qp[rail->qp_n], &err) == MC_OK)
 		rail->qp_n++;
-	if (rail->qp_n > 0)
-		return 0;
-	if (mc_ratelimit_ok(&be->limit, 2)) {
-		char where[512] = "";
-		if (err == EAGAIN)
-			mc_vb_objects_left(ibv_get_device_name(nic->ctx->device), where, sizeof(where));
-		mc_warn("verbs: rank %u: %s makes no queue pair to rank %u: %s; %s%s%s", be->rank, nic->port.name,
-			rail->link->addr.rank, strerror(err), mc_vb_remedy(err), where[0] != '\0' ? "; " : "", where);
-	}
-	return err;
+	if (rail->qp_n == 0 || err == EAGAIN)
+		mc_vb_starving(rail, err);
+	if (rail->qp_n == 0)
+		return err;
+	rail->link->starved = false;
+	return 0;
+}
+
+static bool iwarp(const struct vb_rail *rail)
+{
+	return rail->link->be->nic[rail->nic].port.layer == VB_IWARP;
 }
 
 /* Result as of mc_vb_job_start(). */
@@ -128,7 +133,7 @@ static int qps_connect(struct vb_rail *rail, const struct vb_ctl_msg *m)
 	rail->probe_addr = m->probe;
 	rail->probe_key = m->rkey;
 	rail->state = RAIL_CONNECTING;
-	return mc_vb_job_start(rail, m);
+	return iwarp(rail) ? mc_vb_cm_connect(rail, m) : mc_vb_job_start(rail, m);
 }
 
 /* ---- proof ------------------------------------------------------------------------------------------------------- */
@@ -152,6 +157,14 @@ static void probe_start(struct vb_rail *rail)
 	}
 }
 
+static void ready_send(struct vb_rail *rail)
+{
+	struct vb_ctl_msg ready;
+
+	msg_make(rail, VB_READY, &ready);
+	mc_vb_ctl_send(rail->link, &ready);
+}
+
 void mc_vb_rail_proved(struct vb_qp *q)
 {
 	struct vb_rail *rail = q->rail;
@@ -162,9 +175,12 @@ void mc_vb_rail_proved(struct vb_qp *q)
 	if (rail->state != RAIL_PROBING || rail->probes < rail->qp_n)
 		return;
 	rail->state = RAIL_UP;
+	if (iwarp(rail) && link->leader)
+		ready_send(rail);
+	link->starved = link->wanted = false;
 	rail->failures = 0;
 	rail->why[0] = '\0';
-	lanes_rebuild(link);
+	mc_vb_lanes_rebuild(link);
 	mc_info("verbs: rank %u: rail %s to rank %u is up, %u queue pairs; %u of %u rails work", link->be->rank,
 		mc_vb_rail_name(rail, name, sizeof(name)), link->addr.rank, rail->qp_n, link->up_n, link->rail_n);
 	if (link->state == LINK_PROVING)
@@ -186,7 +202,11 @@ static void try_later(struct vb_rail *rail)
 	uint32_t k = rail->failures < BACKOFF_MAX ? rail->failures : BACKOFF_MAX;
 
 	rail->failures++;
-	retry_at(rail, mc_now_ns() + (BACKOFF_NS << k));
+	/* Queue pairs come free at any moment: ask often, but not in step with the others who wait for some. */
+	if (rail->link->starved)
+		retry_at(rail, mc_now_ns() + STARVED_NS + (int64_t)(mc_random_u64() % (4 * STARVED_NS)));
+	else
+		retry_at(rail, mc_now_ns() + (BACKOFF_NS << k));
 }
 
 /* A link to oneself needs nobody's answer: each queue pair is connected to itself. */
@@ -198,7 +218,7 @@ static void self_connect(struct vb_rail *rail)
 	mc_vb_rail_connected(rail, qps_connect(rail, &m));
 }
 
-static void rail_try(struct vb_rail *rail)
+void mc_vb_rail_try(struct vb_rail *rail)
 {
 	struct vb_link *link = rail->link;
 	struct vb_nic *nic = &link->be->nic[rail->nic];
@@ -216,6 +236,11 @@ static void rail_try(struct vb_rail *rail)
 	err = qps_make(rail, link->be->plan.qps);
 	if (err != 0) {
 		snprintf(rail->why, sizeof(rail->why), "no queue pair: %s", strerror(err));
+		/* An offer of nothing asks the peer to give some back. */
+		msg_make(rail, VB_OFFER, &m);
+		m.status = err;
+		m.qp_n = 0;
+		mc_vb_ctl_send(link, &m);
 		try_later(rail);
 		return;
 	}
@@ -244,7 +269,7 @@ void mc_vb_rails_start(struct vb_link *link)
 		r->index = (uint8_t)i;
 		r->nic = pair[i].here;
 		r->rnic = pair[i].there;
-		rail_try(r);
+		mc_vb_rail_try(r);
 	}
 }
 
@@ -263,21 +288,45 @@ static void answer_send(struct vb_rail *rail, uint32_t gen, uint8_t here, uint8_
 	mc_vb_ctl_send(rail->link, &answer);
 }
 
+/* iWARP: queue pairs are made as the leader's calls come in. */
+static void calls_expect(struct vb_rail *rail, const struct vb_ctl_msg *m)
+{
+	memset(rail->got, 0, sizeof(rail->got));
+	memset(rail->peer_got, 0, sizeof(rail->peer_got));
+	rail->probes = 0;
+	rail->peer_down = rail->idle = rail->ready = false;
+	rail->qp_n = m->qp_n;
+	rail->probe_addr = m->probe;
+	rail->probe_key = m->rkey;
+	rail->state = RAIL_CONNECTING;
+	answer_send(rail, rail->gen, rail->nic, rail->rnic, 0);
+}
+
 static void on_offer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 {
 	struct vb_link *link = rail->link;
 	int err = 0;
 
+	if (m->status != 0) { /* the leader has no queue pairs and asks for some of ours */
+		mc_vb_starved_set(link, m->status == EAGAIN);
+		mc_vb_idle_evict(link->be, link);
+		return;
+	}
 	if (rail->state != RAIL_IDLE)
 		err = EBUSY;
 	else if (m->there >= link->be->nic_n || m->here >= link->addr.nic_n || m->qp_n == 0)
 		err = EINVAL;
 	else if (!link->be->nic[m->there].up)
 		err = ENETDOWN;
+	mc_vb_touch(link); /* the peer wants it */
 	if (err == 0) {
 		rail->nic = m->there;
 		rail->rnic = m->here;
 		rail->gen = m->gen;
+		if (iwarp(rail)) {
+			calls_expect(rail, m);
+			return;
+		}
 		err = qps_make(rail, m->qp_n);
 	}
 	if (err != 0) {
@@ -291,9 +340,11 @@ static void on_offer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 
 static void on_answer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 {
+	struct vb_link *link = rail->link;
 	int err;
 
 	if (m->status != 0) {
+		mc_vb_starved_set(link, m->status == EAGAIN);
 		rail->peer_down = true; /* it has nothing */
 		mc_vb_rail_fail(rail, false, "the peer cannot: %s", strerror(m->status));
 		return;
@@ -306,20 +357,23 @@ static void on_answer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 void mc_vb_rail_connected(struct vb_rail *rail, int err)
 {
 	struct vb_link *link = rail->link;
-	struct vb_ctl_msg ready;
 
 	if (err != 0 && !link->leader) {
-		qps_free(rail);
+		mc_vb_rail_qps_free(rail);
 		rail->state = RAIL_IDLE;
 		answer_send(rail, rail->gen, rail->nic, rail->rnic, err);
 	} else if (err != 0) {
 		mc_vb_rail_fail(rail, false, "cannot be connected: %s; %s", strerror(err), mc_vb_remedy(err));
 	} else if (!link->leader) {
 		rail->state = RAIL_WAITING;
-		answer_send(rail, rail->gen, rail->nic, rail->rnic, 0);
+		if (!iwarp(rail))
+			answer_send(rail, rail->gen, rail->nic, rail->rnic, 0);
+		else if (rail->ready)
+			probe_start(rail);
 	} else {
-		msg_make(rail, VB_READY, &ready);
-		mc_vb_ctl_send(link, &ready);
+		/* On iWARP the caller must be the first to send anything: READY follows its proof. */
+		if (!iwarp(rail))
+			ready_send(rail);
 		probe_start(rail);
 	}
 }
@@ -332,10 +386,10 @@ static void fail_log(struct vb_rail *rail, bool was_up, bool meant)
 	char name[100];
 
 	mc_vb_rail_name(rail, name, sizeof(name));
-	if (was_up && !meant)
+	if (was_up && !meant && !rail->idle)
 		mc_warn("verbs: rank %u: rail %s to rank %u has failed: %s; %u of %u rails work", link->be->rank, name,
 			link->addr.rank, rail->why, link->up_n, link->rail_n);
-	else if (!was_up && !rail->tried)
+	else if (!was_up && !rail->tried && !rail->idle)
 		mc_info("verbs: rank %u: rail %s to rank %u is not proved: %s", link->be->rank, name, link->addr.rank,
 			rail->why);
 	else
@@ -363,7 +417,7 @@ void mc_vb_rail_fail(struct vb_rail *rail, bool meant, const char *fmt, ...)
 	rail->fail_ns = mc_now_ns();
 	mc_vb_timer_want(link->be, rail->fail_ns + FLUSH_NS);
 	link->be->rails_due = true;
-	lanes_rebuild(link);
+	mc_vb_lanes_rebuild(link);
 	fail_log(rail, was_up, meant);
 	mc_vb_link_trouble(link);
 }
@@ -380,9 +434,11 @@ static void rail_finish(struct vb_rail *rail)
 			mc_vb_again_add(link, a, rail->peer_got[i]);
 	}
 	rail->state = RAIL_IDLE;
-	if (!link->leader)
+	if (link->asleep && (link->wanted || !mc_vb_link_quiet(link)))
+		mc_vb_wake(link);
+	if (!link->leader || link->asleep)
 		return;
-	if (rail->at_once)
+	if (rail->at_once || rail->idle)
 		retry_at(rail, mc_now_ns());
 	else
 		try_later(rail);
@@ -393,7 +449,7 @@ static bool flushed(const struct vb_rail *rail, int64_t now)
 	if (now - rail->fail_ns >= FLUSH_NS)
 		return true;
 	for (uint32_t i = 0; i < rail->qp_n; i++)
-		if (!rail->qp[i]->last_wqe)
+		if (rail->qp[i] != NULL && !rail->qp[i]->last_wqe)
 			return false;
 	return true;
 }
@@ -406,19 +462,21 @@ static void rail_close(struct vb_rail *rail)
 	if (link->state == LINK_DEAD)
 		return;
 	for (uint32_t i = 0; i < rail->qp_n; i++) {
+		if (rail->qp[i] == NULL)
+			continue;
 		rail->got[i] = rail->qp[i]->got;
 		if (!mc_vb_again_take(rail->qp[i], &rail->left[i])) {
 			mc_vb_link_fail(link, MC_ERR_NOMEM, 0, "no memory to send again what a failed rail had");
 			return;
 		}
 	}
-	qps_free(rail);
+	mc_vb_rail_qps_free(rail);
 	rail->state = RAIL_CLOSED;
 	if (link->self) {
 		memcpy(rail->peer_got, rail->got, sizeof(rail->got));
 		rail->peer_down = true;
 	}
-	down_send(rail);
+	mc_vb_rail_down_send(rail);
 	if (rail->peer_down)
 		rail_finish(rail);
 }
@@ -446,10 +504,14 @@ void mc_vb_rails_run(struct mc_be *be)
 
 static void on_down(struct vb_rail *rail, const struct vb_ctl_msg *m)
 {
+	struct vb_link *link = rail->link;
+
 	if (rail->peer_down || rail->state == RAIL_IDLE)
 		return;
 	rail->peer_down = true;
 	memcpy(rail->peer_got, m->got, sizeof(rail->peer_got));
+	if (m->idle)
+		rail->idle = link->asleep = true;
 	if (rail->state == RAIL_CLOSED)
 		rail_finish(rail);
 	else
@@ -458,7 +520,7 @@ static void on_down(struct vb_rail *rail, const struct vb_ctl_msg *m)
 
 /* ---- from the control channel and the ports ---------------------------------------------------------------------- */
 
-static void try_all_now(struct vb_link *link)
+void mc_vb_rails_try_all(struct vb_link *link)
 {
 	for (uint32_t i = 0; i < link->rail_n; i++) {
 		struct vb_rail *r = &link->rail[i];
@@ -468,13 +530,23 @@ static void try_all_now(struct vb_link *link)
 	}
 }
 
+void mc_vb_rails_wanted(struct vb_link *link)
+{
+	struct vb_ctl_msg hint = {.kind = VB_HINT};
+
+	mc_vb_rails_try_all(link);
+	if (!link->leader)
+		mc_vb_ctl_send(link, &hint);
+}
+
 void mc_vb_rail_msg(struct vb_link *link, const struct vb_ctl_msg *m)
 {
 	struct vb_rail *rail = &link->rail[m->rail];
 	bool current;
 
 	if (m->kind == VB_HINT) {
-		try_all_now(link);
+		mc_vb_touch(link);
+		mc_vb_rails_try_all(link);
 		return;
 	}
 	if (m->kind == VB_OFFER && !link->leader && m->rail >= link->rail_n) {
@@ -494,84 +566,8 @@ void mc_vb_rail_msg(struct vb_link *link, const struct vb_ctl_msg *m)
 		on_answer(rail, m);
 	else if (m->kind == VB_READY && current && rail->state == RAIL_WAITING)
 		probe_start(rail);
+	else if (m->kind == VB_READY && current && rail->state == RAIL_CONNECTING)
+		rail->ready = true;
 	else if (m->kind == VB_DOWN && current)
 		on_down(rail, m);
-}
-
-/* A new session: what was said at the end of the old one may be lost. */
-void mc_vb_rails_resync(struct vb_link *link)
-{
-	for (uint32_t i = 0; i < link->rail_n; i++) {
-		struct vb_rail *r = &link->rail[i];
-		if (r->state == RAIL_CLOSED || (r->state == RAIL_IDLE && r->gen > 0))
-			down_send(r);
-		else if (r->state == RAIL_OFFERED || r->state == RAIL_CONNECTING || r->state == RAIL_WAITING ||
-			 r->state == RAIL_PROBING)
-			mc_vb_rail_fail(r, true, "the control channel was renewed");
-	}
-	try_all_now(link);
-}
-
-void mc_vb_rail_timers(struct vb_link *link, int64_t now)
-{
-	for (uint32_t i = 0; i < link->rail_n && link->state != LINK_DEAD; i++) {
-		struct vb_rail *r = &link->rail[i];
-		if (r->state != RAIL_IDLE || !link->leader)
-			continue;
-		if (r->retry_ns <= now)
-			rail_try(r);
-		else if (r->retry_ns != INT64_MAX)
-			mc_vb_timer_want(link->be, r->retry_ns);
-	}
-}
-
-void mc_vb_rails_of_nic(struct vb_nic *nic, bool up)
-{
-	struct mc_be *be = nic->be;
-
-	for (struct mc_list *l = be->links.next; l != &be->links; l = l->next) {
-		struct vb_link *link = mc_container_of(l, struct vb_link, node);
-		struct vb_ctl_msg hint = {.kind = VB_HINT};
-		bool any = false;
-		for (uint32_t i = 0; i < link->rail_n && link->state != LINK_DEAD; i++) {
-			if (link->rail[i].nic != nic->index)
-				continue;
-			any = true;
-			if (!up)
-				mc_vb_rail_fail(&link->rail[i], false, "port %s is down or has changed",
-						nic->port.name);
-		}
-		if (any && up) {
-			try_all_now(link);
-			if (!link->leader)
-				mc_vb_ctl_send(link, &hint);
-		}
-	}
-}
-
-void mc_vb_rails_kill(struct vb_link *link)
-{
-	struct mc_be *be = link->be;
-
-	for (uint32_t i = 0; i < link->rail_n; i++) {
-		struct vb_rail *r = &link->rail[i];
-		mc_vb_job_leave(r);
-		for (uint32_t k = 0; k < VB_QPS_MAX; k++) {
-			struct vb_qp *q = r->qp[k];
-			if (q != NULL && !mc_vb_again_take(q, &r->left[k])) {
-				/* No memory even for that: ended in place, with the card stopped first. */
-				mc_vb_qp_error(q);
-				for (; q->done < q->head; q->done++, q->nic->cq_room++)
-					mc_vb_wr_end(be, &q->ring[q->done & (q->depth - 1)], link->why);
-			}
-		}
-		qps_free(r);
-		for (uint32_t k = 0; k < VB_QPS_MAX; k++) {
-			mc_vb_again_free(be, r->left[k], link->why);
-			r->left[k] = NULL;
-		}
-		r->state = RAIL_IDLE;
-		r->retry_ns = INT64_MAX;
-	}
-	lanes_rebuild(link);
 }

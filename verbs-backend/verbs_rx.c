@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "verbs.h"
+#include "wire.h"
 
 static void bad_packet(struct vb_link *link, const char *what)
 {
@@ -45,6 +46,20 @@ static void assemble(struct vb_link *link, const struct vb_pkt *p, const uint8_t
 	}
 }
 
+/* The peer has freed a region. */
+static void region_gone(struct vb_link *link, const uint8_t *data)
+{
+	struct mc_rd r;
+	uint64_t id;
+
+	mc_rd_init(&r, data, 8);
+	id = mc_rd_u64(&r);
+	for (struct mc_list *l = link->rmems.next; l != &link->rmems; l = l->next) {
+		struct mc_be_rmem *rmem = mc_container_of(l, struct mc_be_rmem, node);
+		rmem->stale |= rmem->id == id;
+	}
+}
+
 /* The next in order. Its buffer is given out, or back. */
 static void take(struct vb_link *link, struct vb_buf *buf)
 {
@@ -54,6 +69,8 @@ static void take(struct vb_link *link, struct vb_buf *buf)
 
 	(void)mc_vb_pkt_parse(buf->data, buf->len, &p); /* was looked at when it came */
 	link->rx_taken++;
+	mc_list_del(&link->idle);
+	mc_list_add_tail(&link->be->lru, &link->idle);
 	if (p.kind == VB_PKT_DATA && p.flags == (VB_PKT_FIRST | VB_PKT_LAST)) {
 		if (p.total != len || link->msg != NULL) {
 			mc_vb_buf_put(link->be, buf);
@@ -63,6 +80,8 @@ static void take(struct vb_link *link, struct vb_buf *buf)
 		mc_vb_event_msg(link->be, data, len, buf, NULL);
 		return;
 	}
+	if (p.kind == VB_PKT_GONE)
+		region_gone(link, data);
 	if (p.kind == VB_PKT_DATA)
 		assemble(link, &p, data, len);
 	mc_vb_buf_put(link->be, buf);

@@ -135,6 +135,8 @@ mc_status_t mc_vb_pkt_parse(const void *p, size_t len, struct vb_pkt *out)
 		return MC_ERR_PROTO;
 	if (out->kind == VB_PKT_ACK)
 		return len == VB_HDR_LEN && out->flags == 0 ? MC_OK : MC_ERR_PROTO;
+	if (out->kind == VB_PKT_GONE)
+		return len == VB_HDR_LEN + 8 && out->flags == (VB_PKT_FIRST | VB_PKT_LAST) ? MC_OK : MC_ERR_PROTO;
 	if (out->kind == VB_PKT_NOP)
 		return len == VB_HDR_LEN ? MC_OK : MC_ERR_PROTO;
 	return out->kind == VB_PKT_DATA ? MC_OK : MC_ERR_PROTO;
@@ -220,6 +222,7 @@ static void make_rail(struct mc_wr *w, const struct vb_ctl_msg *m)
 		return;
 	mc_wr_u8(w, m->qp_n);
 	if (m->kind == VB_DOWN) {
+		mc_wr_u8(w, m->idle);
 		for (uint32_t i = 0; i < m->qp_n; i++)
 			mc_wr_u64(w, m->got[i]);
 		return;
@@ -280,6 +283,7 @@ static bool parse_rail(struct mc_rd *r, struct vb_ctl_msg *m)
 	if (r->bad || m->qp_n > VB_QPS_MAX)
 		return false;
 	if (m->kind == VB_DOWN) {
+		m->idle = mc_rd_u8(r);
 		for (uint32_t i = 0; i < m->qp_n; i++)
 			m->got[i] = mc_rd_u64(r);
 		return true;

@@ -40,10 +40,24 @@ void side_config(struct mc_config *cfg)
 		fail_msg("%s", err);
 }
 
+static bool take_bulk(void *arg, const void *head, uint32_t head_len, const void *rest, uint32_t rest_len)
+{
+	struct side *s = arg;
+
+	return s->on_bulk != NULL && s->on_bulk(s, head, head_len, rest, rest_len);
+}
+
 mc_status_t side_try_open(struct side *s, struct mc_hub *hub, uint32_t rank, uint32_t size, char *why, size_t why_len)
 {
 	struct mc_be_cfg cfg = {
-		.transports = be_setup.transports, .config = &s->cfg, .hub = hub, .rank = rank, .size = size};
+		.transports = be_setup.transports,
+		.config = &s->cfg,
+		.hub = hub,
+		.rank = rank,
+		.size = size,
+		.bulk = take_bulk,
+		.bulk_arg = s,
+	};
 
 	s->rank = rank;
 	s->ep_cookie = UINT64_C(0xe900000000) + rank;

@@ -50,6 +50,7 @@ struct side {
 	uint32_t msg_cap;
 	bool keep;
 	void (*on_msg)(struct side *s, const struct mc_be_event *ev);
+	bool (*on_bulk)(struct side *s, const void *head, uint32_t head_len, const void *rest, uint32_t rest_len);
 	void *arg;
 	uint64_t next_cookie;
 	int64_t deadline_ns;

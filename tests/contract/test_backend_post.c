@@ -356,6 +356,94 @@ void post__prepared(void **state)
 	regions_close(&r);
 }
 
+/* ---- bulk data that come apart from their message's head ---- */
+
+enum { BULK = 300000, BULK_HEAD = 120, BULKS = 40 };
+
+struct bulk {
+	uint32_t events, calls;
+	uint8_t *place; /* [BULK] */
+};
+
+static uint32_t number_of(const void *head)
+{
+	uint32_t v;
+
+	memcpy(&v, head, sizeof(v));
+	return v;
+}
+
+/* Takes every other one. */
+static bool bulk_take(struct side *s, const void *head, uint32_t head_len, const void *rest, uint32_t rest_len)
+{
+	struct bulk *b = s->arg;
+	uint32_t i = number_of(head);
+
+	assert_int_equal(head_len, BULK_HEAD);
+	assert_int_equal(rest_len, BULK);
+	assert_true(((uintptr_t)head & 7) == 0);
+	assert_true(pattern_ok((const uint8_t *)head + 4, BULK_HEAD - 4, i));
+	assert_int_equal(i % 2, 0);
+	assert_true(i >= b->events);
+	b->calls++;
+	if (i % 4 != 0)
+		return false;
+	memcpy(b->place, rest, rest_len);
+	assert_true(pattern_ok(b->place, BULK, i + 1000));
+	return true;
+}
+
+static void bulk_event(struct side *s, const struct mc_be_event *ev)
+{
+	struct bulk *b = s->arg;
+	uint32_t i = number_of(ev->data);
+
+	assert_int_equal(i, b->events++);
+	assert_true(pattern_ok((const uint8_t *)ev->data + 4, BULK_HEAD - 4, i));
+	if (i % 2 != 0) { /* a short one, in between */
+		assert_int_equal(ev->len, BULK_HEAD);
+		assert_int_equal(ev->placed, 0);
+	} else if (ev->placed != 0) {
+		assert_int_equal(ev->len, BULK_HEAD);
+		assert_int_equal(ev->placed, BULK);
+		assert_int_equal(i % 4, 0);
+	} else {
+		assert_int_equal(ev->len, BULK_HEAD + BULK);
+		assert_true(pattern_ok((const uint8_t *)ev->data + BULK_HEAD, BULK, i + 1000));
+	}
+}
+
+void send__bulk_apart(void **state)
+{
+	struct pair p;
+	struct bulk b = {.place = malloc(BULK)};
+	uint8_t(*data)[BULK] = calloc(BULKS, BULK), head[BULKS][BULK_HEAD];
+
+	(void)state;
+	assert_true(b.place != NULL && data != NULL);
+	pair_connect(&p);
+	p.b.on_bulk = bulk_take;
+	p.b.on_msg = bulk_event;
+	p.b.arg = &b;
+	for (uint32_t i = 0; i < BULKS; i++) {
+		struct iovec iov[2] = {{head[i], BULK_HEAD}, {data[i], BULK}};
+		bool large = i % 2 == 0;
+		memcpy(head[i], &i, sizeof(i));
+		pattern_fill(head[i] + 4, BULK_HEAD - 4, i);
+		pattern_fill(data[i], BULK, i + 1000);
+		while (be_setup.ops->send(p.a.be, p.a.ep, iov, large ? 2 : 1, large ? 0 : MC_SEND_COPY,
+					  p.a.next_cookie) == MC_ERR_AGAIN)
+			pair_tick(&p);
+		p.a.next_cookie += large;
+	}
+	while (b.events < BULKS || p.a.sent_n < BULKS / 2)
+		pair_tick(&p);
+	assert_true(b.calls <= BULKS / 2);
+	pair_close(&p);
+	free(b.place);
+	free(data);
+}
+
 void rmem_import__hostile_blob(void **state)
 {
 	struct regions r;

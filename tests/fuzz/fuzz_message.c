@@ -1,22 +1,32 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Every message body a peer can send, to a live context: first byte the kind, second how many bytes are body, the rest
- * body and data (19, JOIN, and 20, WELCOME: all is body). The frame around it is right, as from a peer of this job that
- * has gone mad. Nothing may crash, leak or write outside the one region that is there; after a malformed message the
- * peer is taken back in.
+ * Every message body a peer can send, to a live context: first byte the kind (+ 128: from another job), second how many
+ * bytes are body, the rest body and data (from 19, JOIN, on: all is body). The frame around it is right, as from a peer
+ * that has gone mad. Nothing may crash, leak or write outside the one region that is there; after a malformed message
+ * the peer is taken back in.
  */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../unit/fake_bridge.h"
+#include "foreign.h"
 #include "hub.h"
-#include "internal.h"
+
+extern const struct mc_be_ops mc_be_loop;
+extern const struct mc_boot_ops mc_boot_hub;
+
+/* In place of builtin.c. */
+const struct mc_be_ops *const mc_builtin_backends[] = {&mc_be_loop, NULL};
+const struct mc_boot_ops *const mc_builtin_boots[] = {&mc_boot_hub, NULL};
+const struct mc_bridge_ops *const mc_builtin_bridges[] = {&mc_bridge_fake, NULL};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { REGION = 4096, GUARD = 256 };
 #define JOB   UINT64_C(0x1111111111111111)
 #define EPOCH UINT64_C(0x3333333333333333) /* of a process that says that it is rank 1 now */
+#define OTHER UINT64_C(0x4444444444444444) /* another job */
 
 static struct mc_hub *hub;
 static struct mc_ctx *ctx[2];
@@ -42,6 +52,7 @@ static void *init_one(void *arg)
 static void set_up(void)
 {
 	pthread_t t;
+	fake_reset();
 	mc_log_set_sink(quiet, NULL);
 	if (mc_hub_create(2, &hub) != MC_OK || pthread_create(&t, NULL, init_one, &hub) != 0)
 		abort();
@@ -52,6 +63,11 @@ static void set_up(void)
 	for (int i = 0; i < 2; i++)
 		for (struct mc_list *l = ctx[i]->peers.next; l != &ctx[i]->peers; l = l->next)
 			mc_peer_of_node(l)->job = JOB;
+	mc_ctx_lock(ctx[0]);
+	mc_foreign_poll(ctx[0]); /* the cluster's key */
+	mc_ctx_unlock(ctx[0]);
+	if (ctx[0]->foreign->key == NULL)
+		abort();
 	memory = malloc(REGION + 2 * GUARD);
 	struct mc_region r = {.size = sizeof(r), .addr = memory + GUARD, .len = REGION, .device = -1, .fd = -1};
 	if (mc_mem_register(ctx[0], &r, &mem) != MC_OK || mc_mem_publish(mem, "kv") != MC_OK)
@@ -95,6 +111,30 @@ static void know_again(void)
 	mc_ctx_unlock(ctx[0]);
 }
 
+/* Ranks of another job that a JOIN has made known are forgotten. */
+static void forget_foreign(void)
+{
+	struct mc_foreign *f = ctx[0]->foreign;
+	mc_ctx_lock(ctx[0]);
+	for (uint32_t i = 0; i < f->n; i++)
+		mc_peer_fail(mc_foreign_get(f, i), MC_ERR_PEER_DOWN, "made up");
+	mc_ctx_unlock(ctx[0]);
+	for (int i = 0; i < 3 && f->n > 0; i++)
+		mc_progress(ctx[0]);
+	mc_ctx_lock(ctx[0]);
+	for (struct mc_list *l = ctx[0]->peers.next, *next; l != &ctx[0]->peers; l = next) {
+		next = l->next;
+		if (mc_peer_of_node(l)->id >= ctx[0]->size)
+			mc_peer_free(mc_peer_of_node(l));
+	}
+	for (uint32_t i = 0; i < f->n; i++)
+		atomic_store(&atomic_load(&f->chunk[0])->peer[i], NULL);
+	memset(f->by_name, 0, sizeof(f->by_name));
+	memset(f->by_frame, 0, sizeof(f->by_frame));
+	f->n = 0;
+	mc_ctx_unlock(ctx[0]);
+}
+
 static void drain(void)
 {
 	struct mc_note *n;
@@ -114,6 +154,7 @@ static void drain(void)
 	ctx[0]->coll_msg_n = 0;
 	take_back(mc_peer_get(ctx[0], 1));
 	know_again();
+	forget_foreign();
 	take_back(mc_peer_get(ctx[1], 0));
 }
 
@@ -124,11 +165,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		set_up();
 	if (size < 2 || size > 8192)
 		return 0;
-	uint32_t rest = (uint32_t)size - 2, body = data[1] < rest && data[0] < MC_MSG_JOIN ? data[1] : rest;
-	struct mc_frame f = {.kind = data[0] % (MC_MSG_KINDS + 1),
+	uint32_t rest = (uint32_t)size - 2, body = data[1] < rest && (data[0] & 127) < MC_MSG_JOIN ? data[1] : rest;
+	bool other = data[0] >= 128;
+	uint8_t kind = (data[0] & 127) % (MC_MSG_KINDS + 1);
+	struct mc_frame f = {.kind = kind,
 			     .src_rank = 1,
-			     .job = ctx[0]->job,
-			     .src_epoch = data[0] == MC_MSG_JOIN ? EPOCH : ctx[1]->epoch,
+			     .job = other ? OTHER : ctx[0]->job,
+			     .src_epoch = kind == MC_MSG_JOIN ? EPOCH : ctx[1]->epoch,
 			     .dst_epoch = ctx[0]->epoch,
 			     .body_len = body,
 			     .data_len = rest - body};
@@ -137,7 +180,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(msg + MC_FRAME_LEN, data + 2, rest);
 	mc_frame_encode(&f, msg + MC_FRAME_LEN, &ctx[0]->key, false, msg);
 	mc_ctx_lock(ctx[0]);
-	mc_msg_arrived(ctx[0], &ctx[0]->be[0], msg, MC_FRAME_LEN + rest);
+	/* as a whole, or as a backend hands it over that has bulk data apart */
+	uint32_t bulk = f.data_len;
+	bool placed = size % 2 == 0 && bulk > 0 &&
+		      mc_msg_bulk(&ctx[0]->be[0], msg, MC_FRAME_LEN + body, msg + MC_FRAME_LEN + body, bulk);
+	mc_msg_arrived(ctx[0], &ctx[0]->be[0], msg, MC_FRAME_LEN + (placed ? body : rest), placed ? bulk : 0);
 	mc_ctx_unlock(ctx[0]);
 	drain();
 	for (uint32_t i = 0; i < GUARD; i++)

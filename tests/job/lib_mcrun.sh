@@ -20,7 +20,7 @@ fail()
 {
 	echo "FAILED: $*"
 	for f in out err; do
-		[ -f "$work/$f" ] && head -c 20000 "$work/$f" | cut -c1-200 | head -40 | sed "s/^/  $f| /"
+		[ -f "$work/$f" ] && head -c 20000 "$work/$f" | cut -c1-600 | head -40 | sed "s/^/  $f| /"
 	done
 	exit 1
 }

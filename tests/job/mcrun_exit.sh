@@ -17,6 +17,9 @@ for sig in 6 9 11 15; do
 	has err "^mcrun: rank 2 \(decode\.0\) on host $host was killed by signal $sig \(.+\); 3 others were ended$" 1
 done
 
+run 135 -n 1 sh -c 'kill -BUS $$'
+has err 'was killed by signal 7 \(Bus error\); .*\[dev-shm, huge-pages, see mcinfo doctor\]$' 1
+
 # continue: the others go on, the exit code tells.
 run 5 --on-failure continue -n 3 sh -c '[ $PMIX_RANK = 1 ] && exit 5; echo fine'
 has out ' fine$' 2

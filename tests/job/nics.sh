@@ -74,4 +74,20 @@ has err 'MC_NEAR: there is no memory cuda7; known: numa0'
 old_sysfs=:
 net "${pair//eth0/veth7}" 0
 uses lo
+# a file instead of the machine: ranks read it when mcrun has found it sound; of its NICs only those count that are here
+old_sysfs=
+unset old_sysfs
+xml=$TEST_SRC/tests/topo/two_sockets.xml
+net "$pair" 0 HWLOC_XMLFILE="$xml"
+uses lo eth0
+has err 'is ignored' 0
+case " $TEST_WITH " in *" hwloc "*)
+	has err 'NIC mlx5' 0
+	printf '<topology' >damaged.xml
+	net "$pair" 2 HWLOC_XMLFILE="$PWD/damaged.xml"
+	has err '^mcrun: HWLOC_XMLFILE: .*damaged.xml.*unset it, or make it anew' 1
+	net "$pair" 2 HWLOC_XMLFILE=/nonexistent
+	has err '^mcrun: HWLOC_XMLFILE=/nonexistent is not a file' 1
+	;;
+esac
 echo "nics: $checks checks"

@@ -2,7 +2,7 @@
 /*
  * The last rank dies by SIGKILL at the end of each of its starts but the last; the others go on with the process that
  * comes after it: new memory, data checked on both sides, old descriptors refused, at the end a barrier of all.
- * usage: rejoin_ranks STARTS THIS     THIS: number of this start of the last rank, from 0
+ * usage: rejoin_ranks STARTS     under mcrun --on-failure restart:STARTS
  */
 #include <signal.h>
 #include <stdio.h>
@@ -112,9 +112,10 @@ static void survivor(uint32_t starts)
 
 int main(int argc, char **argv)
 {
-	if (argc != 3)
+	const char *again = getenv("MC_REJOIN"); /* number of this start, from 0 */
+	if (argc != 2)
 		return 2;
-	uint32_t starts = (uint32_t)atoi(argv[1]), now = (uint32_t)atoi(argv[2]);
+	uint32_t starts = (uint32_t)atoi(argv[1]), now = again != NULL ? (uint32_t)atoi(again) : 0;
 	must(mc_init(NULL, &ctx), "mc_init");
 	rank = mc_rank(ctx);
 	size = mc_size(ctx);

@@ -25,6 +25,21 @@ on_wires()
 	chmod +x on_wires
 }
 
+# What makes odd ranks believe that they are on another host, although they share this kernel: another boot id. (Soft-RoCE has no
+# network namespaces.) MC_LAUNCHER would tell them that mcrun has started all of them here.
+two_hosts()
+{
+	echo 01234567-89ab-cdef-0123-456789abcdef >boot_id
+	cat >two_hosts <<-END
+		#!/bin/sh
+		unset MC_LAUNCHER
+		export MC_HOST=host\$PMIX_RANK
+		[ \$((PMIX_RANK % 2)) -eq 1 ] || exec "\$@"
+		exec unshare -m sh -c 'mount --bind "\$0" /proc/sys/kernel/random/boot_id; exec "\$@"' $PWD/boot_id "\$@"
+	END
+	chmod +x two_hosts
+}
+
 # json FILE KEY: the value of the first "KEY": in a report
 json() { grep -o "\"$2\": *\"\{0,1\}[^\",}]*" "$1" | head -1 | sed 's/^[^:]*: *"\{0,1\}//'; }
 # at_least WHAT VALUE LIMIT, at_most: numbers, also with a fraction
@@ -61,10 +76,18 @@ unharmed()
 	expect "notes" "$(json "$1.1" notes)" "$(json "$1.0" transfers)"
 }
 
-# as_before NAME: the speed after recovery is at least 0.9 of what it was, and each of two rails carries its part
-as_before()
+# recovers NAME ARG...: soak, unharmed, and the speed afterwards is at least 0.9 of what it was before, with each of two rails
+# carrying its part. Speed is a matter of luck on a busy machine: it has four tries, the rest has one.
+recovers()
 {
-	at_least "speed after recovery over that before" \
-		"$(awk -v a="$(json "$1.0" after_mbs)" -v b="$(json "$1.0" before_mbs)" 'BEGIN { print (b > 0) ? a / b : 0 }')" 0.9
-	at_least "part of the packets that the least used rail carried after recovery" "$(json "$1.0" least_share)" 0.3
+	local try ratio
+	for try in 1 2 3 4; do
+		soak "$@"
+		unharmed "$1"
+		at_least "part of the packets that the least used rail carried after recovery" "$(json "$1.0" least_share)" 0.3
+		ratio=$(awk -v a="$(json "$1.0" after_mbs)" -v b="$(json "$1.0" before_mbs)" 'BEGIN { print (b > 0) ? a / b : 0 }')
+		awk -v r="$ratio" 'BEGIN { exit !(r >= 0.9) }' && break
+		[ $try -lt 4 ] || fail "speed after recovery is $ratio of that before, four times"
+	done
+	checks=$((checks + 1))
 }

@@ -159,7 +159,7 @@ enum {
 	O_HEAL,
 	O_JSON,
 	O_GET,
-	O_OWN
+	O_BLIND,
 };
 static const struct option longs[] = {{"slice", 1, NULL, O_SLICE},
 				      {"slices", 1, NULL, O_SLICES},
@@ -176,7 +176,7 @@ static const struct option longs[] = {{"slice", 1, NULL, O_SLICE},
 				      {"heal", 1, NULL, O_HEAL},
 				      {"json", 1, NULL, O_JSON},
 				      {"get", 0, NULL, O_GET},
-				      {"own", 0, NULL, O_OWN},
+				      {"blind", 0, NULL, O_BLIND},
 				      {NULL, 0, NULL, 0}};
 
 static bool parse_one(struct soak_opts *o, int opt, const char *arg)
@@ -230,8 +230,8 @@ static bool parse_one(struct soak_opts *o, int opt, const char *arg)
 	case O_GET:
 		o->get = true;
 		break;
-	case O_OWN:
-		o->pool = false;
+	case O_BLIND:
+		o->blind = true;
 		break;
 	default:
 		return false;
@@ -249,8 +249,7 @@ bool soak_parse(struct soak_opts *o, int argc, char **argv)
 				.hold_ms = 500,
 				.settle_ms = 1000,
 				.timeout_ns = 30000000000,
-				.patience_ns = 60000000000,
-				.pool = true};
+				.patience_ns = 60000000000};
 	for (int opt; (opt = getopt_long(argc, argv, "", longs, NULL)) != -1;)
 		if (!parse_one(o, opt, optarg))
 			return false;

@@ -23,7 +23,8 @@ struct soak_opts {
 	double at;           /* fault when this part of a transfer has left; 0: at once, in the middle of a window */
 	int64_t timeout_ns;  /* of a transfer */
 	int64_t patience_ns; /* longest wait for anything without a deadline of its own */
-	bool get, pool;
+	bool get;
+	bool blind;               /* nobody looks at the bytes, so nobody waits for that */
 	const char *fault, *heal; /* shell commands; %p is the peer's process */
 	const char *json;         /* PREFIX.RANK gets one line */
 	int64_t fault_ns;         /* when the last fault was in effect */

@@ -42,7 +42,7 @@ static void take(struct receiver *r, const struct mc_note *note)
 	r->notes++;
 	if (r->seen[note->tag] < 255)
 		r->seen[note->tag]++;
-	if (!r->o->get && r->seen[note->tag] == 1) {
+	if (!r->o->get && !r->o->blind && r->seen[note->tag] == 1) {
 		uint64_t slot = note->tag % r->o->window;
 		uint64_t wrong = soak_wrong(r->o, r->base + slot * r->o->span, note->tag, true);
 		r->wrong += wrong;

@@ -11,17 +11,7 @@ on_wires 1
 ip link add eth0 type dummy
 ip addr add 10.99.0.1/24 dev eth0
 ip link set eth0 up
-# Two hosts, as far as the ranks can tell: same-host memory would be first choice under auto.
-cat >two_hosts <<-'END'
-	#!/bin/sh
-	export MC_HOST=host$PMIX_RANK
-	exec "$@"
-END
-cat >two_hosts_on_wires <<-'END'
-	#!/bin/sh
-	exec ./two_hosts ./on_wires "$@"
-END
-chmod +x two_hosts two_hosts_on_wires
+two_hosts
 soak_args="--slice 4K --slices 64 --puts 5"
 
 # broken NAME CHECK WRAPPER...: a job started through WRAPPER fails for verbs with the doctor's CHECK, and falls back under auto
@@ -31,21 +21,21 @@ broken()
 	shift 2
 	step "$name"
 	# shellcheck disable=SC2086
-	"$@" timeout 60 "$mcrun" --backend verbs -n 2 ./two_hosts_on_wires "$soak_bin" $soak_args >out 2>err </dev/null || status=$?
+	"$@" timeout 60 "$mcrun" --backend verbs -n 2 ./two_hosts ./on_wires "$soak_bin" $soak_args >out 2>err </dev/null || status=$?
 	[ $status != 0 ] || fail "$name: verbs works?"
 	has err "$check"
 	# shellcheck disable=SC2086
 	"$@" timeout 100 "$mcrun" --backend auto -n 2 ./two_hosts "$soak_bin" --json "$name" $soak_args >out 2>err </dev/null ||
 		fail "$name: no fallback under auto: status $?"
 	expect "link" "$(json "$name.0" link | grep -c tcp)" 1
-	has err "warn.*$check"
+	has err "warn .*instead of RDMA.*$check"
 	"$@" "$mcinfo" doctor >doctor 2>err || true
 	has doctor "(FAIL|WARN) +$check"
 }
 
-"$mcrun" --backend verbs -n 2 ./two_hosts_on_wires "$soak_bin" --json well $soak_args >out 2>err </dev/null || fail "the machine as it is: status $?"
+"$mcrun" --backend verbs -n 2 ./two_hosts ./on_wires "$soak_bin" --json well $soak_args >out 2>err </dev/null || fail "the machine as it is: status $?"
 has well.0 '"link": "verbs'
-"$mcrun" --backend auto -n 2 ./two_hosts_on_wires "$soak_bin" --json well $soak_args >out 2>err </dev/null || fail "auto: status $?"
+"$mcrun" --backend auto -n 2 ./two_hosts ./on_wires "$soak_bin" --json well $soak_args >out 2>err </dev/null || fail "auto: status $?"
 has well.0 '"link": "verbs'
 
 hidden='mount -t tmpfs -o mode=755 none /dev/infiniband; exec "$@"'
@@ -61,5 +51,16 @@ up() { grep -q ACTIVE /sys/class/infiniband/rxa0/ports/1/state; }
 within 5000 up || fail "the port does not come back"
 rdma link del rxa0
 rdma link del rxb0
-broken no-device rdma-device env
+step no-device
+status=0
+# shellcheck disable=SC2086
+timeout 60 "$mcrun" --backend verbs -n 2 ./two_hosts "$soak_bin" $soak_args >out 2>err </dev/null || status=$?
+[ $status != 0 ] || fail "verbs works without a device?"
+has err 'rdma-device'
+# shellcheck disable=SC2086
+timeout 100 "$mcrun" --backend auto -n 2 ./two_hosts "$soak_bin" --json none $soak_args >out 2>err </dev/null || fail "auto: status $?"
+expect "link" "$(json none.0 link | grep -c tcp)" 1
+expect "warnings where nobody expects RDMA" "$(grep -c 'instead of RDMA' err)" 0
+"$mcinfo" doctor >doctor 2>err || true
+has doctor '(FAIL|WARN) +rdma-device'
 passed

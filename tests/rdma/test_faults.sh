@@ -16,31 +16,23 @@ sound() { wire 0 mend; wire 1 mend; }
 # shellcheck disable=SC2086 # lists of options
 {
 if wanted hide-put; then
-	soak hide-put $put256 --fault "$wire 0 hide" --heal "$wire 0 mend" --hold 1000 --settle 4000
-	unharmed hide-put
+	recovers hide-put $put256 --fault "$wire 0 hide" --heal "$wire 0 mend" --hold 1000 --settle 4000
 	at_most "longest transfer (ms)" "$(json hide-put.0 worst_ms)" 20000
-	as_before hide-put
 fi
 if wanted hide-paged; then
-	soak hide-paged $paged --fault "$wire 1 hide" --heal "$wire 1 mend" --hold 1500 --settle 4000
-	unharmed hide-paged
+	recovers hide-paged $paged --fault "$wire 1 hide" --heal "$wire 1 mend" --hold 1500 --settle 4000
 	at_most "longest silence (ms)" "$(json hide-paged.0 gap_ms)" 6000
-	as_before hide-paged
 fi
 if wanted hide-get; then
 	soak hide-get --get $paged --fault "$wire 1 hide" --heal "$wire 1 mend" --hold 1500 --settle 4000
 	unharmed hide-get
 fi
 if wanted cut-put; then
-	soak cut-put $put256 --fault "$wire 0 cut" --heal "$wire 0 mend" --hold 1000 --settle 4000
-	unharmed cut-put
-	as_before cut-put
+	recovers cut-put $put256 --fault "$wire 0 cut" --heal "$wire 0 mend" --hold 1000 --settle 4000
 fi
 if wanted cut-paged; then
-	soak cut-paged $paged --fault "$wire 0 cut" --heal "$wire 0 mend" --hold 1000 --settle 4000
-	unharmed cut-paged
+	recovers cut-paged $paged --fault "$wire 0 cut" --heal "$wire 0 mend" --hold 1000 --settle 4000
 	at_most "longest silence (ms)" "$(json cut-paged.0 gap_ms)" 4000
-	as_before cut-paged
 fi
 if wanted flap; then
 	soak flap $paged --cycles 10 --fault "$wire 0 cut" --heal "$wire 0 mend" --hold 150 --settle 500
@@ -62,11 +54,20 @@ if wanted frozen; then
 	soak frozen $paged --fault 'kill -STOP %p; (sleep 2; kill -CONT %p) >/dev/null 2>&1 &' --hold 3000 --settle 500
 	unharmed frozen
 fi
+if wanted both-blink; then
+	recovers both-blink $paged --fault "$wire 0 hide; $wire 1 hide; (sleep 1.5; $wire 0 mend; $wire 1 mend) >/dev/null 2>&1 &" --hold 4000 \
+		--settle 2000
+fi
 if wanted both-down; then
-	SOAK_WANT=1 soak both-down $paged --timeout 5000 --fault "$wire 0 hide; $wire 1 hide" --hold 60000 --settle 0
+	export MC_VERBS_FAILOVER_TIMEOUT=4s
+	SOAK_WANT=1 soak both-down $paged --fault "$wire 0 hide; $wire 1 hide" --hold 60000 --settle 0
 	sound
+	unset MC_VERBS_FAILOVER_TIMEOUT
 	expect "peer lost" "$(json both-down.0 peer_lost)" 1
-	at_most "time until the first transfer fails (ms)" "$(json both-down.0 error_after_ms)" 8000
+	expect "first error" "$(json both-down.0 first_error)" MC_ERR_PEER_DOWN
+	at_least "time until the first transfer fails (ms)" "$(json both-down.0 error_after_ms)" 3000
+	at_most "time until the first transfer fails (ms)" "$(json both-down.0 error_after_ms)" 6500
+	has err 'no rail has worked for MC_VERBS_FAILOVER_TIMEOUT' # named with the settings that decide
 	expect "wrong bytes" "$(json both-down.1 wrong_bytes)" 0
 	expect "notes doubled" "$(json both-down.1 doubled)" 0
 fi
@@ -78,9 +79,11 @@ if wanted killed; then
 	at_most "time until it is known (ms)" "$(json killed.0 error_after_ms)" 5000
 fi
 if wanted frozen-for-good; then
-	SOAK_WANT=137 soak frozen-for-good $paged --timeout 3000 --fault 'kill -STOP %p; (sleep 25; kill -9 %p) >/dev/null 2>&1 &' \
+	SOAK_WANT=137 soak frozen-for-good $paged --blind --timeout 3000 --fault 'kill -STOP %p; (sleep 25; kill -9 %p) >/dev/null 2>&1 &' \
 		--hold 60000 --settle 0 --patience 20000
+	# Memory goes on being written to; it is notes for which there is room no more. Deadline, and MC_CANCEL_TIMEOUT.
 	expect "peer lost" "$(json frozen-for-good.0 peer_lost)" 1
+	at_most "time until the first transfer fails (ms)" "$(json frozen-for-good.0 error_after_ms)" 16000
 fi
 }
 passed

@@ -8,6 +8,7 @@
 #define MC_TEST_FAKE_BRIDGE_H
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>

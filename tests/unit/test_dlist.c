@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "dlist.h"
 #include "dlist_pair.h"
 
 static void whole_again(struct pair *p)

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "dlist.h"
 #include "dlist_pair.h"
 
 /* The list is given back while its request is on the way: that one goes on, and its regions stay busy until it ends. */

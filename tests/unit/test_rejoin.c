@@ -360,7 +360,7 @@ static void forge(struct cluster *c, uint32_t again, uint64_t epoch, struct forg
 static void deliver(struct cluster *c, const struct forged *f)
 {
 	mc_ctx_lock(c->ctx[0]);
-	mc_msg_arrived(c->ctx[0], &c->ctx[0]->be[0], f->msg, f->len);
+	mc_msg_arrived(c->ctx[0], &c->ctx[0]->be[0], f->msg, f->len, 0);
 	mc_ctx_unlock(c->ctx[0]);
 	mc_progress_kick(c->ctx[0]);
 }

@@ -198,6 +198,46 @@ static void networks__none_is_lost(void **state)
 	expect_used(&m, &w, "numa0=eth1", "eth1");
 }
 
+/* Ports are divided all the same, but those in networks of their own are marked: rank 0 here may need them for a peer
+ * there. */
+static void networks__ports_apart(void **state)
+{
+	struct mc_topo_want w = {.buf = {MC_TOPO_BUF_NODE, 0}, .sharers = 2};
+	struct mc_topo_gid gid[2] = {{.raw = {0xfe, 0x80}}, {.raw = {0xfe, 0x80}}};
+	struct mc_topo_choice c;
+	struct machine m;
+
+	(void)state;
+	build(&m);
+	for (uint32_t i = 0; i < 2; i++) {
+		struct mc_topo_nic *n = add(&m, MC_TOPO_OPENFABRICS, i == 0 ? "a" : "b", 0);
+		n->gid = &gid[i];
+		n->gid_n = 1;
+	}
+	for (int way = 0; way < 4; way++) { /* one subnet; two; RoCE with an interface each in one network; in two */
+		if (way == 1)
+			gid[1].raw[7] = 1;
+		for (uint32_t i = 0; way == 2 && i < 2; i++) {
+			struct mc_topo_nic *eth = add(&m, MC_TOPO_NETWORK, i == 0 ? "eth0" : "eth1", 0);
+			add_network(eth, 10);
+			m.nic[i].link = MC_TOPO_LINK_ETHERNET;
+			snprintf(m.nic[i].netdev, sizeof(m.nic[i].netdev), "%s", eth->name);
+		}
+		if (way == 3)
+			m.nic[3].network[0] = 20;
+		assert_int_equal(mc_topo_choose_rank(&m.t, &w, &c), MC_OK);
+		assert_int_equal(c.use_n, 1);
+		assert_int_equal(c.n, 2);
+		assert_false(c.pick[0].apart);
+		assert_int_equal(c.pick[1].apart, way % 2 == 1);
+		mc_topo_choice_free(&c);
+	}
+	m.nic[1].state = MC_TOPO_STATE_DOWN;
+	assert_int_equal(mc_topo_choose_rank(&m.t, &w, &c), MC_OK);
+	assert_false(c.pick[1].apart);
+	mc_topo_choice_free(&c);
+}
+
 static void loopback__only_by_name(void **state)
 {
 	struct mc_topo_want w = {.kind = MC_TOPO_NETWORK};
@@ -423,6 +463,7 @@ int main(void)
 		cmocka_unit_test(share__every_port_is_used),
 		cmocka_unit_test(share__near_ones_only),
 		cmocka_unit_test(networks__none_is_lost),
+		cmocka_unit_test(networks__ports_apart),
 		cmocka_unit_test(loopback__only_by_name),
 		cmocka_unit_test_setup_teardown(kernel__nodes_and_rails, setup, teardown),
 		cmocka_unit_test_setup_teardown(kernel__interfaces_and_their_networks, setup, teardown),

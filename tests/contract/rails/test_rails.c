@@ -17,8 +17,6 @@ extern const struct mc_be_ops mc_be_verbs;
 
 enum { MIB = 1 << 20, BLOCK = 4096 };
 
-static bool siw;
-
 static void run(const char *fmt, ...) MC_PRINTF(1, 2);
 static void run(const char *fmt, ...)
 {
@@ -90,8 +88,8 @@ static void net_open(struct net *n, uint64_t len, const char *const *settings)
 
 	memset(n, 0, sizeof(*n));
 	n->len = len;
-	one_open(&n->p.a, 0, siw ? "swa0,swa1" : "rxa0,rxa1", settings);
-	one_open(&n->p.b, 1, siw ? "swb0,swb1" : "rxb0,rxb1", settings);
+	one_open(&n->p.a, 0, "rxa0,rxa1", settings);
+	one_open(&n->p.b, 1, "rxb0,rxb1", settings);
 	side_ep_create(&n->p.a);
 	side_ep_create(&n->p.b);
 	addr = side_addr(&n->p.b, &addr_len);
@@ -423,8 +421,8 @@ static void rails__none_can_be_proved(void **state)
 
 	(void)state;
 	memset(&p, 0, sizeof(p));
-	one_open(&p.a, 0, siw ? "swa0,swa1" : "rxa0,rxa1", soon);
-	one_open(&p.b, 1, siw ? "swb0,swb1" : "rxb0,rxb1", soon);
+	one_open(&p.a, 0, "rxa0,rxa1", soon);
+	one_open(&p.b, 1, "rxb0,rxb1", soon);
 	blackhole("a0");
 	blackhole("a1");
 	side_ep_create(&p.a);
@@ -454,15 +452,12 @@ int main(int argc, char **argv)
 	be_setup.transport = "auto";
 	be_setup.transports = MC_TP_RDMA;
 	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--siw") == 0)
-			siw = true;
-		else if (strcmp(argv[i], "--debug") == 0)
+		if (strcmp(argv[i], "--debug") == 0)
 			mc_log_set_level(MC_LOG_DEBUG);
 		else
 			cmocka_set_test_filter(argv[i]);
 	}
-	if (access(siw ? "/sys/class/infiniband/swa1" : "/sys/class/infiniband/rxa1", F_OK) != 0 ||
-	    access("/sys/class/net/a1", F_OK) != 0) {
+	if (access("/sys/class/infiniband/rxa1", F_OK) != 0 || access("/sys/class/net/a1", F_OK) != 0) {
 		printf("skip: no pairs of RDMA devices here; docs/TESTING.md names a kernel that has some\n");
 		return 77;
 	}

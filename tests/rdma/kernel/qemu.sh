@@ -102,7 +102,7 @@ boot_qemu()
 	cat "$run/err" >&2 &
 	err=$!
 	exec 3<>"$run/out" 4<>"$run/err" # held open here, so that the readers end when both are gone, whatever qemu does
-	timeout -k 3 "$timeout" qemu-system-x86_64 -M q35,acpi=off -accel tcg,thread=multi -cpu max,la57=off -smp 2 -m "$memory" \
+	$die_with_us timeout -k 3 "$timeout" qemu-system-x86_64 -M q35,acpi=off -accel tcg,thread=multi -cpu max,la57=off -smp 2 -m "$memory" \
 		-nodefaults -no-user-config -display none -no-reboot -serial "file:$run/console" \
 		-kernel "$qemu_kernel" -initrd "$run/initrd" \
 		-append "console=ttyS0 quiet panic=-1 reboot=t nokaslr mitigations=off no_timer_check tsc=reliable ${khz:+tsc_early_khz=$khz} cryptomgr.notests rdmavm=$run rdmavm_root=9p" \
@@ -113,7 +113,7 @@ boot_qemu()
 		-chardev "file,id=err,path=$run/err" -device virtserialport,chardev=err,name=err \
 		</dev/null >"$run/qemu.log" 2>&1 3>&- 4>&- &
 	guest=$!
-	wait "$guest"
+	wait "$guest" 2>/dev/null
 	vm_status=$?
 	guest=
 	exec 3>&- 4>&-

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # usage: sh setup.sh RUN   in the guest, as root, before the command: networks and RDMA devices. RUN/conf says how many.
 #   rails N  loopback-like: dummy device rail<i> 10.77.<i>.1/24, RDMA device rxe<i>; both ends on the same device
-#   siw      also siw<i> (iWARP over TCP) on each rail
+#   siw      also dummy device iw<i> 10.79.<i>.1/24 with RDMA device siw<i> (iWARP over TCP)
 #   wires N  two ends: veth pair wa<i> 10.88.<i>.1 - wb<i> 10.88.<i>.2, RDMA devices rxa<i> and rxb<i>; packets really cross
 #   limit DEVICE hca_handle=N...   the command runs in cgroup "limited" with this in rdma.max
 set -eu
@@ -17,9 +17,12 @@ add_rail()
 	ip addr add "10.77.$1.1/24" dev "rail$1"
 	ip link set "rail$1" up
 	rdma link add "rxe$1" type rxe netdev "rail$1" || { say "this kernel has no Soft-RoCE"; exit 1; }
-	if [ $siw = yes ]; then
-		rdma link add "siw$1" type siw netdev "rail$1" || { say "this kernel has no siw"; exit 1; }
-	fi
+	[ $siw = yes ] || return 0
+	# On a network of its own: connections are made by address, and one address cannot be of two devices.
+	ip link add "iw$1" mtu 4200 type dummy
+	ip addr add "10.79.$1.1/24" dev "iw$1"
+	ip link set "iw$1" up
+	rdma link add "siw$1" type siw netdev "iw$1" || { say "this kernel has no siw"; exit 1; }
 }
 
 # Both addresses of a wire are this host's, so the kernel would route between them over lo. The rules send what leaves by one end
