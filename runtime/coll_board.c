@@ -350,10 +350,10 @@ static bool post(struct mc_coll *c)
 		memcpy(s->data, c->board_src, len);
 	b->used[k] = c->seq + 1;
 	c->ctx->colls->board_posts++;
-	atomic_store_explicit(&s->posted, c->seq + 1, memory_order_release);
-	atomic_thread_fence(memory_order_seq_cst); /* with the one in mc_boards_arm(): one of us sees the other */
+	/* Both seq_cst, as the two in mc_boards_arm(): who posts sees the sleeper, or who goes to sleep sees the post. */
+	atomic_store(&s->posted, c->seq + 1);
 	for (uint32_t i = 0; i < b->n; i++)
-		if (i != c->self && atomic_load_explicit(&b->rank[i]->map->asleep, memory_order_relaxed) != 0)
+		if (i != c->self && atomic_load(&b->rank[i]->map->asleep) != 0)
 			tell(b->rank[i]->peer, c->sig, 0, SAY_WAKE);
 	return true;
 }
@@ -400,7 +400,7 @@ static void look(struct mc_coll *c, uint32_t rank)
 {
 	struct member *m = c->board->rank[rank];
 	const struct slot *s = m->map != NULL ? &m->map->slot[c->seq % SLOTS] : NULL;
-	if (s == NULL || atomic_load_explicit(&s->posted, memory_order_acquire) != c->seq + 1)
+	if (s == NULL || atomic_load(&s->posted) != c->seq + 1)
 		return;
 	uint64_t off, len = part_of(c, rank, c->self, &off);
 	if (s->check == c->check) {
@@ -433,7 +433,7 @@ static void say_asleep(struct mc_colls *cs, uint32_t value)
 	for (struct mc_list *l = cs->groups.next; l != &cs->groups; l = l->next) {
 		struct mc_coll_group *g = mc_container_of(l, struct mc_coll_group, node);
 		if (g->boards != NULL && g->boards->own != NULL)
-			atomic_store_explicit(&g->boards->own->asleep, value, memory_order_relaxed);
+			atomic_store(&g->boards->own->asleep, value);
 	}
 	cs->boards_asleep = value != 0;
 }
@@ -449,7 +449,6 @@ void mc_boards_look(struct mc_colls *cs)
 bool mc_boards_arm(struct mc_colls *cs)
 {
 	say_asleep(cs, 1);
-	atomic_thread_fence(memory_order_seq_cst);
 	return !look_all(cs);
 }
 
