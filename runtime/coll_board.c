@@ -350,7 +350,8 @@ static bool post(struct mc_coll *c)
 		memcpy(s->data, c->board_src, len);
 	b->used[k] = c->seq + 1;
 	c->ctx->colls->board_posts++;
-	/* Both seq_cst, as the two in mc_boards_arm(): who posts sees the sleeper, or who goes to sleep sees the post. */
+	/* Both seq_cst, as the two in mc_boards_arm(): who posts sees the sleeper, or who goes to sleep sees the post.
+	 */
 	atomic_store(&s->posted, c->seq + 1);
 	for (uint32_t i = 0; i < b->n; i++)
 		if (i != c->self && atomic_load(&b->rank[i]->map->asleep) != 0)
