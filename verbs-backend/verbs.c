@@ -320,6 +320,17 @@ static mc_status_t fds_open(struct mc_be *be)
 	return MC_ERR_NOMEM;
 }
 
+/* No more than the device can. */
+static void want_clamp(struct vb_want *want, const struct ibv_device_attr *a)
+{
+	if (a->max_cqe > 0 && (uint32_t)a->max_cqe < want->max_cqe)
+		want->max_cqe = (uint32_t)a->max_cqe;
+	if (a->max_qp_wr > 0 && (uint32_t)a->max_qp_wr < want->depth)
+		want->depth = (uint32_t)a->max_qp_wr;
+	if (a->max_srq_wr > 0 && (uint32_t)a->max_srq_wr < want->buffers)
+		want->buffers = (uint32_t)a->max_srq_wr;
+}
+
 static mc_status_t plan_make(struct mc_be *be, char *why, size_t why_len)
 {
 	struct vb_want want = {.peers = be->size > 0 ? be->size - 1 : 0,
@@ -335,8 +346,8 @@ static mc_status_t plan_make(struct mc_be *be, char *why, size_t why_len)
 	for (uint32_t i = 0; i < be->nic_n; i++) {
 		struct ibv_device_attr a;
 		uint64_t left = mc_vb_objects_left(ibv_get_device_name(be->nic[i].ctx->device), one, sizeof(one));
-		if (ibv_query_device(be->nic[i].ctx, &a) == 0 && (uint32_t)a.max_cqe < want.max_cqe)
-			want.max_cqe = (uint32_t)a.max_cqe;
+		if (ibv_query_device(be->nic[i].ctx, &a) == 0)
+			want_clamp(&want, &a);
 		if (left < want.objects) {
 			want.objects = left;
 			snprintf(where, sizeof(where), "%s", one);

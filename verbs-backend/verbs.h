@@ -206,7 +206,7 @@ struct vb_link {
 	/* control channel */
 	struct vb_ctl *ctl, *dial;
 	uint32_t dial_at, dial_refused, dial_round;
-	int64_t dial_ns, deadline_ns, bye_ns, starved_ns; /* starved_ns: since when */
+	int64_t born_ns, dial_ns, deadline_ns, bye_ns, starved_ns; /* starved_ns: since when */
 	/* rails */
 	uint32_t rail_n, up_n, lane_n, epoch;
 	struct vb_rail rail[VB_RAIL_MAX];
@@ -265,7 +265,7 @@ struct vb_ctl {
 	uint64_t tx_n, rx_n;
 	int64_t deadline_ns;
 	uint32_t r_len, w_len;
-	uint8_t r[VB_CTL_MAX], w[4 * VB_CTL_MAX];
+	uint8_t r[VB_CTL_MAX], w[2 * VB_CTL_MAX];
 };
 
 struct vb_event {

@@ -270,8 +270,10 @@ static mc_status_t nic_open(struct mc_be *be, struct ibv_device *dev, uint32_t p
 			strerror(err), mc_vb_remedy(err), where[0] != '\0' ? "; " : "", where);
 		return err == EAGAIN || err == ENOMEM ? MC_ERR_NOMEM : MC_ERR_DEVICE;
 	}
+	nic->port.prefix = 128;
+	nic->port.mtu = 1;
 	mc_vb_nic_refresh(nic);
-	if (!nic->up && !asked) {
+	if (nic->port.layer == 0 || (!nic->up && !asked)) {
 		nic_close(nic);
 		return MC_ERR_UNSUPPORTED;
 	}
@@ -358,6 +360,10 @@ mc_status_t mc_vb_nics_open(struct mc_be *be, const struct mc_be_cfg *cfg, char 
 	uint32_t seen;
 	int n = 0;
 
+	if (cfg->config->verbs_gid[strspn(cfg->config->verbs_gid, "0123456789")] != '\0') {
+		snprintf(why, why_len, "MC_VERBS_GID: '%s' is not an index", cfg->config->verbs_gid);
+		return MC_ERR_CONFIG;
+	}
 	if (!in_sysfs()) {
 		snprintf(why, why_len,
 			 "no RDMA device on this host: /sys/class/infiniband is empty or missing "

@@ -9,7 +9,7 @@
 #define STARVED_NS INT64_C(30000000000)
 #define LEAVE_NS   INT64_C(2000000000)
 #define ORPHAN_NS  INT64_C(30000000000)
-enum { CLOSE_MS = 500 };
+enum { CLOSE_MS = 500, PATIENCE = 6 }; /* PATIENCE: times MC_VERBS_CONNECT_TIMEOUT for a peer that is busy */
 
 /* ---- links ------------------------------------------------------------------------------------------------------- */
 
@@ -41,7 +41,8 @@ struct vb_link *mc_vb_link_new(struct mc_be *be, const struct vb_addr *a)
 	link->tx_window = be->plan.window;
 	link->dial_ns = INT64_MAX;
 	link->bye_ns = INT64_MAX;
-	link->deadline_ns = mc_now_ns() + ORPHAN_NS;
+	link->born_ns = mc_now_ns();
+	link->deadline_ns = link->born_ns + ORPHAN_NS;
 	mc_vb_timer_want(be, link->deadline_ns);
 	mc_list_add_tail(&be->links, &link->node);
 	be->links_n++;
@@ -234,7 +235,8 @@ static void deadline(struct vb_link *link)
 
 static void link_timers(struct vb_link *link, int64_t now)
 {
-	bool waits = link->state == LINK_CONNECTING && link->dial != NULL && link->dial->state == CTL_GREETED;
+	bool waits = link->state == LINK_CONNECTING && link->dial != NULL && link->dial->state == CTL_GREETED &&
+		     now - link->born_ns < PATIENCE * link->be->config->verbs_connect_timeout;
 
 	if (link->state == LINK_DEAD)
 		return;

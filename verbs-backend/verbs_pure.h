@@ -20,8 +20,8 @@ enum {
 	VB_QPS_MAX = 4,   /* queue pairs per rail */
 	VB_IP_MAX = 8,    /* addresses of the control listener */
 	VB_NAME_MAX = 40, /* "mlx5_0:1" */
-	VB_ADDR_MAX = 2048,
-	VB_CTL_MAX = 4096,                    /* a control message */
+	VB_ADDR_MAX = 1024,
+	VB_CTL_MAX = 1536,                    /* a control message */
 	VB_CTL_HEAD = 5,                      /* u32 length, u8 kind; the length counts what follows it */
 	VB_WIN_MAX = 128,                     /* packets under way per link and direction */
 	VB_HDR_LEN = 24,                      /* of a packet */

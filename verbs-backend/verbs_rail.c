@@ -390,7 +390,7 @@ static void fail_log(struct vb_rail *rail, bool was_up, bool meant)
 		mc_warn("verbs: rank %u: rail %s to rank %u has failed: %s; %u of %u rails work", link->be->rank, name,
 			link->addr.rank, rail->why, link->up_n, link->rail_n);
 	else if (!was_up && !rail->tried && !rail->idle)
-		mc_info("verbs: rank %u: rail %s to rank %u is not proved: %s", link->be->rank, name, link->addr.rank,
+		mc_warn("verbs: rank %u: rail %s to rank %u is not proved: %s", link->be->rank, name, link->addr.rank,
 			rail->why);
 	else
 		mc_debug("verbs: rank %u: rail %s to rank %u: %s", link->be->rank, name, link->addr.rank, rail->why);
