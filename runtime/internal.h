@@ -78,6 +78,7 @@ struct mc_tx {
 	bool framed;          /* the frame header is written; that depends on the link */
 	uint32_t body_len;    /* behind the frame header in buf */
 	uint32_t data_len;
+	uint32_t along;       /* bytes of held messages in buf before its own frame */
 	uint32_t iov_n;       /* iov[0] is buf */
 	uint32_t iov_room, buf_room;
 	struct iovec *iov;
@@ -133,6 +134,8 @@ struct mc_peer {
 	struct mc_list txq;         /* struct mc_tx waiting for room */
 	struct mc_list flying;      /* struct mc_tx at the backend */
 	uint32_t txq_n;
+	struct mc_list held;        /* struct mc_tx that go with the next message, or when progress is made next */
+	struct mc_list held_node;   /* in ctx->holding */
 	struct mc_list reqs;        /* struct mc_req not ended */
 	struct mc_list pump;        /* struct mc_req with something left to send */
 	struct mc_list pump_node;   /* in ctx->pumping */
@@ -409,6 +412,7 @@ struct mc_ctx {
 	struct mc_list req_free;
 	struct mc_list dying;       /* struct mc_peer to be taken down */
 	struct mc_list pumping;     /* struct mc_peer with requests to feed */
+	struct mc_list holding;     /* struct mc_peer with messages held */
 	struct mc_list timed;
 	struct mc_req **req_slot;   /* [req_slot_n] every request object ever made */
 	uint32_t req_slot_n, req_slot_room;
@@ -464,6 +468,8 @@ struct mc_tx *mc_tx_get(struct mc_peer *p, enum mc_msg_kind kind, bool large); /
 void mc_tx_put(struct mc_tx *tx);                   /* unused tx back */
 void mc_tx_body(struct mc_tx *tx, struct mc_wr *w); /* writer over the body's room */
 void mc_tx_send(struct mc_tx *tx, const struct mc_wr *w); /* takes the tx; done may run before return */
+void mc_tx_hold(struct mc_tx *tx, const struct mc_wr *w); /* a short one that may wait a little for company */
+void mc_tx_release(struct mc_ctx *ctx);             /* send what is held */
 void mc_tx_flush(struct mc_peer *p);                /* send what waits for room */
 void mc_tx_sent(struct mc_ctx *ctx, uint64_t cookie, mc_status_t s);
 void mc_tx_fail_all(struct mc_peer *p, mc_status_t s);

@@ -44,6 +44,7 @@ struct mc_tx *mc_tx_get(struct mc_peer *p, enum mc_msg_kind kind, bool large)
 	tx->framed = false;
 	tx->data_len = 0;
 	tx->iov_n = 1;
+	tx->along = 0;
 	tx->bounce_len = 0;
 	return tx;
 }
@@ -99,6 +100,33 @@ static void tx_frame(struct mc_tx *tx)
 	tx->framed = true;
 }
 
+/* Held messages go in front of this one, as many as there is room for in its buffer. */
+static void take_along(struct mc_tx *tx)
+{
+	struct mc_peer *p = tx->peer;
+	uint32_t own = MC_FRAME_LEN + tx->body_len, room = tx->buf_room - own, len = 0;
+	uint64_t most = p->link->caps.msg_max, all = (uint64_t)own + tx->data_len;
+	if (tx->along > 0 || all > most)
+		return;
+	most -= all;
+	for (struct mc_list *l = p->held.next; l != &p->held; l = l->next) {
+		uint32_t one = MC_FRAME_LEN + mc_container_of(l, struct mc_tx, node)->body_len;
+		if (one % 8 != 0 || len + one > room || len + one > most)
+			break;
+		len += one;
+	}
+	memmove(tx->buf + len, tx->buf, own);
+	for (uint32_t at = 0; at < len; p->tx_msgs++) {
+		struct mc_tx *h = mc_container_of(mc_list_pop(&p->held), struct mc_tx, node);
+		tx_frame(h);
+		memcpy(tx->buf + at, h->buf, h->iov[0].iov_len);
+		at += (uint32_t)h->iov[0].iov_len;
+		tx_end(h, MC_OK);
+	}
+	tx->along = len;
+	tx->iov[0].iov_len = len + own;
+}
+
 uint32_t mc_tx_encode(struct mc_tx *tx, const struct mc_wr *w)
 {
 	tx->body_len = (uint32_t)mc_wr_len(w);
@@ -114,7 +142,9 @@ static mc_status_t tx_hand_over(struct mc_tx *tx)
 		return MC_ERR_AGAIN;
 	if (!tx->framed)
 		tx_frame(tx);
-	uint64_t total = (uint64_t)MC_FRAME_LEN + tx->body_len + tx->data_len;
+	if (!mc_list_empty(&p->held))
+		take_along(tx);
+	uint64_t total = (uint64_t)MC_FRAME_LEN + tx->body_len + tx->data_len + tx->along;
 	uint32_t flags = total <= p->link->caps.copy_max ? MC_SEND_COPY : 0;
 	mc_status_t s = p->link->ops->send(p->link->be, p->ep, tx->iov, tx->iov_n, flags, (uint64_t)(uintptr_t)tx);
 	p->ctx->stale_arm = true;
@@ -136,20 +166,27 @@ static mc_status_t tx_hand_over(struct mc_tx *tx)
 	return MC_OK;
 }
 
-void mc_tx_send(struct mc_tx *tx, const struct mc_wr *w)
+/* False: it ended. */
+static bool tx_ready(struct mc_tx *tx, const struct mc_wr *w)
 {
 	struct mc_peer *p = tx->peer;
 	if (p->state == MC_PEER_DOWN || !mc_list_empty(&p->dying) || mc_peer_start(p) != MC_OK) {
 		tx_end(tx, p->state == MC_PEER_DOWN ? p->why : p->dying_why);
-		return;
+		return false;
 	}
 	if (w->bad) {
 		mc_error("rank %u: a message of kind %u does not fit its buffer of %u bytes", p->ctx->rank, tx->kind,
 			 tx->buf_room);
 		tx_end(tx, MC_ERR_INTERNAL);
-		return;
+		return false;
 	}
 	tx->body_len = (uint32_t)mc_wr_len(w);
+	return true;
+}
+
+static void tx_submit(struct mc_tx *tx)
+{
+	struct mc_peer *p = tx->peer;
 	if (mc_list_empty(&p->txq) && tx_hand_over(tx) != MC_ERR_AGAIN)
 		return;
 	if (p->txq_n >= TXQ_MAX) {
@@ -161,6 +198,37 @@ void mc_tx_send(struct mc_tx *tx, const struct mc_wr *w)
 	p->txq_n++;
 	if (mc_list_empty(&p->pump_node))
 		mc_list_add_tail(&p->ctx->pumping, &p->pump_node);
+}
+
+void mc_tx_send(struct mc_tx *tx, const struct mc_wr *w)
+{
+	if (tx_ready(tx, w))
+		tx_submit(tx);
+}
+
+/*
+ * An answer that nobody is in a hurry for. As a rule the program sends something to that peer next: one message, one
+ * system call and one wake-up over there instead of two. Nobody goes to sleep while any is held.
+ */
+void mc_tx_hold(struct mc_tx *tx, const struct mc_wr *w)
+{
+	struct mc_peer *p = tx->peer;
+	if (!tx_ready(tx, w))
+		return;
+	mc_list_add_tail(&p->held, &tx->node);
+	if (mc_list_empty(&p->held_node))
+		mc_list_add_tail(&p->ctx->holding, &p->held_node);
+	p->ctx->stale_arm = true;
+}
+
+void mc_tx_release(struct mc_ctx *ctx)
+{
+	struct mc_list *l, *t;
+	while ((l = mc_list_pop(&ctx->holding)) != NULL) {
+		struct mc_peer *p = mc_container_of(l, struct mc_peer, held_node);
+		while ((t = mc_list_pop(&p->held)) != NULL)
+			tx_submit(mc_container_of(t, struct mc_tx, node)); /* takes others along */
+	}
 }
 
 void mc_tx_flush(struct mc_peer *p)
@@ -193,7 +261,7 @@ void mc_tx_sent(struct mc_ctx *ctx, uint64_t cookie, mc_status_t s)
 void mc_tx_fail_all(struct mc_peer *p, mc_status_t s)
 {
 	struct mc_list *l;
-	while ((l = mc_list_pop(&p->txq)) != NULL)
+	while ((l = mc_list_pop(&p->txq)) != NULL || (l = mc_list_pop(&p->held)) != NULL)
 		tx_end(mc_container_of(l, struct mc_tx, node), s);
 	p->txq_n = 0;
 }
@@ -321,6 +389,8 @@ bool mc_msg_bulk(void *slot, const void *head, uint32_t head_len, const void *re
 	const uint8_t *body;
 	struct mc_frame f;
 	struct mc_rd r;
+	for (uint32_t n; (n = (uint32_t)mc_frame_span(head, head_len)) < head_len; head_len -= n)
+		head = (const uint8_t *)head + n; /* the data are the last frame's */
 	const struct mc_mac_key *key = key_of(ctx, head, head_len);
 	if (key == NULL || mc_frame_decode_head(head, head_len, rest_len, key, sealed, &f, &body) != MC_OK)
 		return false; /* said when its turn comes */
@@ -331,7 +401,7 @@ bool mc_msg_bulk(void *slot, const void *head, uint32_t head_len, const void *re
 	return f.kind == MC_MSG_PUT ? mc_put_place(p, &r, rest, rest_len) : mc_get_data_place(p, &r, rest, rest_len);
 }
 
-void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg, uint32_t len, uint32_t placed)
+static void frame_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg, uint32_t len, uint32_t placed)
 {
 	struct mc_frame f;
 	const uint8_t *body, *data = NULL;
@@ -369,4 +439,16 @@ void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg
 	if (bad || !mc_rd_end(&r))
 		mc_peer_fail(p, MC_ERR_PROTO, "malformed message of kind %u (body %u, data %u bytes)", f.kind,
 			     f.body_len, f.data_len);
+}
+
+/* placed: so many bytes of bulk data of the last frame are where they belong already. */
+void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg, uint32_t len, uint32_t placed)
+{
+	const uint8_t *at = msg;
+	do {
+		uint32_t span = (uint32_t)mc_frame_span(at, len);
+		frame_arrived(ctx, slot, at, span, span == len ? placed : 0);
+		at += span;
+		len -= span;
+	} while (len > 0);
 }

@@ -29,7 +29,8 @@ struct mc_peer *mc_peer_new(struct mc_ctx *ctx)
 	p->ctx = ctx;
 	p->id = MC_NO_RANK;
 	p->answer_ns = INT64_MAX;
-	struct mc_list *l[] = {&p->all, &p->dying, &p->txq, &p->flying, &p->reqs, &p->pump, &p->pump_node, &p->failed};
+	struct mc_list *l[] = {&p->all, &p->dying, &p->txq, &p->flying, &p->reqs, &p->pump, &p->pump_node, &p->failed,
+			       &p->held, &p->held_node};
 	for (size_t i = 0; i < MC_ARRAY_LEN(l); i++)
 		mc_list_init(l[i]);
 	return p;
@@ -132,7 +133,7 @@ void mc_peers_free(struct mc_ctx *ctx)
 		mc_dir_peer_down(p);
 		while ((l = mc_list_pop(&p->flying)) != NULL) /* the backends are closed: nobody reads them any more */
 			mc_tx_put(mc_container_of(l, struct mc_tx, node));
-		while ((l = mc_list_pop(&p->txq)) != NULL)
+		while ((l = mc_list_pop(&p->txq)) != NULL || (l = mc_list_pop(&p->held)) != NULL)
 			mc_tx_put(mc_container_of(l, struct mc_tx, node));
 		mc_peer_free(p);
 	}

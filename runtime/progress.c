@@ -114,6 +114,8 @@ uint32_t mc_progress_locked(struct mc_ctx *ctx, uint32_t rounds)
 	ctx->stale_arm = true;
 	for (uint32_t round = 0; round < rounds; round++) {
 		uint32_t n = 0;
+		if (!mc_list_empty(&ctx->holding))
+			mc_tx_release(ctx);
 		for (uint32_t i = 0; i < ctx->be_n; i++) {
 			uint32_t got = ctx->be[i].ops->poll(ctx->be[i].be, ev, MC_EVENTS);
 			for (uint32_t k = 0; k < got; k++)
@@ -156,7 +158,7 @@ static mc_status_t arm_all(struct mc_ctx *ctx)
 {
 	if (!ctx->stale_arm)
 		return MC_OK;
-	if (!mc_list_empty(&ctx->dying) || !mc_colls_idle(ctx))
+	if (!mc_list_empty(&ctx->dying) || !mc_list_empty(&ctx->holding) || !mc_colls_idle(ctx))
 		return MC_ERR_AGAIN;
 	for (uint32_t i = 0; i < ctx->be_n; i++)
 		if (ctx->be[i].ops->arm(ctx->be[i].be) != MC_OK)
@@ -242,18 +244,22 @@ bool mc_progress_overslept(const struct mc_ctx *ctx)
 
 /* ---- the lease ---- */
 
-/* A caller came to poll. */
-static void lease_count(struct mc_ctx *ctx)
+static void lease_start(struct mc_ctx *ctx)
 {
-	ctx->drives++;
-	if (ctx->lease || ctx->drives < LEASE_AFTER || !ctx->thread_on)
-		return;
 	ctx->lease = true;
 	ctx->drives = 0;
 	ctx->lease_ns = LEASE_MIN_NS;
 	alarm_set(ctx, ctx->lease_ns);
 	if (ctx->noisy)
 		watch_set(ctx, false);
+}
+
+/* A caller came to poll. */
+static void lease_count(struct mc_ctx *ctx)
+{
+	ctx->drives++;
+	if (!ctx->lease && ctx->drives >= LEASE_AFTER && ctx->watch_fd >= 0)
+		lease_start(ctx);
 }
 
 /* The progress thread's alarm rang: do they still come? */
@@ -300,6 +306,10 @@ void mc_progress_hand_over(struct mc_ctx *ctx)
 {
 	if (ctx->spinners > 0 || ctx->lease || (!ctx->thread_asleep && !ctx->caller_asleep))
 		return; /* someone polls, or soon will */
+	if (!mc_list_empty(&ctx->holding) && !ctx->caller_asleep) {
+		lease_start(ctx); /* the next post takes it along; else the progress thread sends it */
+		return;
+	}
 	bool quiet = settle(ctx) == MC_OK && mc_list_empty(&ctx->pumping) && !overslept(ctx);
 	if (!ctx->caller_asleep)
 		watch_set(ctx, true);
@@ -318,6 +328,10 @@ int64_t mc_progress_caller_sleeps(struct mc_ctx *ctx, int64_t deadline_ns)
 	if (first <= now)
 		return 0;
 	watch_set(ctx, false);
+	if (ctx->lease && ctx->lease_ns == LEASE_MIN_NS) {
+		ctx->lease = false;
+		alarm_set(ctx, 0);
+	}
 	ctx->caller_alarm_ns = first;
 	ctx->boot_check_ns = 0;
 	ctx->spinners--;

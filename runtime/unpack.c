@@ -59,7 +59,7 @@ static void send_ack(struct mc_peer *p, uint64_t xfer, uint32_t bytes, mc_status
 	mc_wr_u64(&w, xfer);
 	mc_wr_u32(&w, bytes);
 	mc_wr_u32(&w, (uint32_t)(int32_t)s);
-	mc_tx_send(tx, &w);
+	mc_tx_hold(tx, &w);
 }
 
 /* Where the first piece of an entry is here, all of whose pieces lie inside the region. */

@@ -67,13 +67,16 @@ struct mc_frame {
 struct mc_mac_key {
 	bool set; /* false: no key, macs are zero and not checked */
 	uint8_t key[32];
+	uint8_t frame[32]; /* made from it: keys of bodies and of headers */
 };
 
 /* out[MC_FRAME_LEN]; body: body_len bytes. `sealed`: with crc and mac; false on channels that the kernel protects. */
 void mc_frame_encode(const struct mc_frame *f, const void *body, const struct mc_mac_key *key, bool sealed,
 		     uint8_t *out);
+/* A message holds one frame or several. Bytes of the first one; what does not add up is taken for one frame. */
+size_t mc_frame_span(const void *msg, size_t len);
 /*
- * Check and decode a message of len bytes; *body_out and *data_out point into msg.
+ * Check and decode a frame of len bytes; *body_out and *data_out point into msg.
  * MC_ERR_PROTO: too short, wrong magic or version, lengths that do not add up, bad crc; MC_ERR_AUTH: mac does not
  * match.
  */
@@ -90,7 +93,7 @@ mc_status_t mc_frame_decode_head(const void *head, size_t head_len, uint32_t dat
 mc_status_t mc_frame_decode_head(const void *head, size_t head_len, uint32_t data_len, const struct mc_mac_key *key,
 				 bool sealed, struct mc_frame *out, const uint8_t **body_out);
 
-/* Keyed BLAKE2b (libsodium), 16 bytes; all zero without key or without libsodium. */
+/* Of records and descriptors: keyed BLAKE2b (libsodium), 16 bytes; all zero without key or without libsodium. */
 void mc_mac(const struct mc_mac_key *key, const void *a, size_t a_len, const void *b, size_t b_len,
 	    uint8_t out[MC_MAC_LEN]);
 bool mc_mac_equal(const uint8_t a[MC_MAC_LEN], const uint8_t b[MC_MAC_LEN]); /* constant time */

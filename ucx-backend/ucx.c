@@ -244,7 +244,7 @@ static mc_status_t ucx_open(const struct mc_be_cfg *cfg, struct mc_be **be_out, 
 		.copy_max = UCX_COPY_MAX,
 		.iov_max = UCX_IOV_MAX,
 		.blob_max = be->flags & MC_CAP_RMA ? UCX_BLOB_MAX + 64 : 0,
-		.event_fd = be->epfd,
+		.event_fd = be->watch >= 0 ? be->epfd : be->efd, /* each level of nesting costs at every wake-up */
 	};
 	snprintf(caps_out->text, sizeof(caps_out->text), "%s", be->text);
 	*be_out = be;
@@ -285,7 +285,7 @@ static uint32_t ucx_poll(struct mc_be *be, struct mc_be_event *ev, uint32_t max)
 	for (int i = 0; i < PROGRESS_MAX && be->ev_n < max; i++) {
 		moved = ucp_worker_progress(be->worker);
 		mc_ucx_inbox_run(be);
-		if (moved == 0)
+		if (moved == 0 || be->ev_n > 0) /* what came is wanted now; the next poll brings the rest */
 			break;
 	}
 	/* Nothing more to read: what a dead peer had sent has been read, too. */

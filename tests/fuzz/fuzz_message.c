@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Every message body a peer can send, to a live context: first byte the kind (+ 128: from another job), second how many
- * bytes are body, the rest body and data (from 19, JOIN, on: all is body). The frame around it is right, as from a peer
- * that has gone mad. Nothing may crash, leak or write outside the one region that is there; after a malformed message
- * the peer is taken back in.
+ * bytes are body, the rest body and data (from 19, JOIN, on: all is body); kind + 64: the first of two frames in one
+ * message, without data. The frames are right, as from a peer that has gone mad. Nothing may crash, leak or write
+ * outside the one region that is there; after a malformed message the peer is taken back in.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -158,33 +158,49 @@ static void drain(void)
 	take_back(mc_peer_get(ctx[1], 0));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* One frame at `to` from input; returns its length. first: another follows, so no data, and a multiple of 8. */
+static uint32_t frame_from(uint8_t *to, const uint8_t *data, uint32_t size, bool first, uint32_t *bulk_out)
 {
-	static uint8_t msg[MC_FRAME_LEN + 8192];
-	if (ctx[0] == NULL)
-		set_up();
-	if (size < 2 || size > 8192)
-		return 0;
-	uint32_t rest = (uint32_t)size - 2, body = data[1] < rest && (data[0] & 127) < MC_MSG_JOIN ? data[1] : rest;
-	bool other = data[0] >= 128;
-	uint8_t kind = (data[0] & 127) % (MC_MSG_KINDS + 1);
+	uint8_t kind = (data[0] & 63) % (MC_MSG_KINDS + 1);
+	uint32_t rest = size - 2, body = data[1] < rest && (data[0] & 63) < MC_MSG_JOIN ? data[1] : rest;
+	body = first ? body & ~7u : body;
+	rest = first ? body : rest;
 	struct mc_frame f = {.kind = kind,
 			     .src_rank = 1,
-			     .job = other ? OTHER : ctx[0]->job,
+			     .job = data[0] >= 128 ? OTHER : ctx[0]->job,
 			     .src_epoch = kind == MC_MSG_JOIN ? EPOCH : ctx[1]->epoch,
 			     .dst_epoch = ctx[0]->epoch,
 			     .body_len = body,
 			     .data_len = rest - body};
+	memcpy(to + MC_FRAME_LEN, data + 2, rest);
+	mc_frame_encode(&f, to + MC_FRAME_LEN, &ctx[0]->key, false, to);
+	*bulk_out = f.data_len;
+	return MC_FRAME_LEN + rest;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static uint8_t msg[2 * MC_FRAME_LEN + 8192];
+	uint32_t used = 0, bulk;
+	if (ctx[0] == NULL)
+		set_up();
+	if (size < 2 || size > 8192)
+		return 0;
+	if (data[0] & 64) {
+		used = frame_from(msg, data, (uint32_t)size, true, &bulk);
+		data += 2 + used - MC_FRAME_LEN;
+		size -= 2 + used - MC_FRAME_LEN;
+		if (size < 2)
+			return 0;
+	}
 	memset(memory, 0x5a, GUARD);
 	memset(memory + GUARD + REGION, 0x5a, GUARD);
-	memcpy(msg + MC_FRAME_LEN, data + 2, rest);
-	mc_frame_encode(&f, msg + MC_FRAME_LEN, &ctx[0]->key, false, msg);
+	used += frame_from(msg + used, data, (uint32_t)size, false, &bulk);
 	mc_ctx_lock(ctx[0]);
 	/* as a whole, or as a backend hands it over that has bulk data apart */
-	uint32_t bulk = f.data_len;
 	bool placed = size % 2 == 0 && bulk > 0 &&
-		      mc_msg_bulk(&ctx[0]->be[0], msg, MC_FRAME_LEN + body, msg + MC_FRAME_LEN + body, bulk);
-	mc_msg_arrived(ctx[0], &ctx[0]->be[0], msg, MC_FRAME_LEN + (placed ? body : rest), placed ? bulk : 0);
+		      mc_msg_bulk(&ctx[0]->be[0], msg, used - bulk, msg + used - bulk, bulk);
+	mc_msg_arrived(ctx[0], &ctx[0]->be[0], msg, placed ? used - bulk : used, placed ? bulk : 0);
 	mc_ctx_unlock(ctx[0]);
 	drain();
 	for (uint32_t i = 0; i < GUARD; i++)
