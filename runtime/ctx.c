@@ -235,9 +235,9 @@ static mc_status_t meet(struct mc_ctx *ctx)
 
 static void init_lists(struct mc_ctx *ctx)
 {
-	struct mc_list *l[] = {&ctx->rmems,      &ctx->parked,     &ctx->lookups,  &ctx->pools,  &ctx->reshards,
-			       &ctx->tx_free[0], &ctx->tx_free[1], &ctx->req_free, &ctx->dying,  &ctx->pumping, &ctx->holding,
-			       &ctx->timed,      &ctx->notes,      &ctx->faults,   &ctx->groups, &ctx->peers,
+	struct mc_list *l[] = {&ctx->rmems, &ctx->parked, &ctx->lookups, &ctx->pools, &ctx->reshards,
+			       &ctx->tx_free[0], &ctx->tx_free[1], &ctx->req_free, &ctx->dying, &ctx->pumping,
+			       &ctx->holding, &ctx->timed, &ctx->notes, &ctx->faults, &ctx->groups, &ctx->peers,
 			       &ctx->dlists};
 	for (size_t i = 0; i < MC_ARRAY_LEN(l); i++)
 		mc_list_init(l[i]);
@@ -246,7 +246,7 @@ static void init_lists(struct mc_ctx *ctx)
 	ctx->join_timer_ns = INT64_MAX;
 	ctx->epfd = -1;
 	ctx->wake_fd = -1;
-	ctx->watch_fd = ctx->alarm_fd = -1;
+	ctx->drv.watch_fd = ctx->drv.alarm_fd = -1;
 	ctx->stale_arm = true;
 }
 

@@ -161,9 +161,7 @@ static void on_key(struct mc_foreign *f, const uint8_t *key)
 		mc_error("rank %u: no memory for the cluster's key", f->ctx->rank);
 		return;
 	}
-	k->key.set = mc_mac_usable();
-	memcpy(k->key.key, key, sizeof(k->key.key));
-	if (!k->key.set)
+	if (!mc_mac_key_make(key, &k->key))
 		mc_warn("peers of other jobs are not authenticated: libmc was built without libsodium");
 	mc_list_add_tail(&f->keys, &k->node);
 	f->key = &k->key;

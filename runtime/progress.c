@@ -132,11 +132,11 @@ uint32_t mc_progress_locked(struct mc_ctx *ctx, uint32_t rounds)
 		if (n == 0)
 			break;
 	}
-	/* Reading the clock costs as much as an empty poll: not at every one. */
+	/* Reading the clock costs as much as an empty poll: not at every one, unless it may have taken long. */
 	uint32_t tick = atomic_load_explicit(&ctx->ticks, memory_order_relaxed) + 1;
 	atomic_store_explicit(&ctx->ticks, tick, memory_order_relaxed);
-	if (total == 0 && tick % TICKS != 0)
-		return 0;
+	if (total < TICKS && tick % TICKS != 0)
+		return total;
 	int64_t now = mc_now_ns();
 	if (now >= ctx->timer_ns)
 		mc_req_timers(ctx, now);
@@ -197,43 +197,43 @@ static int64_t sleep_ns(const struct mc_ctx *ctx)
 static void watch_set(struct mc_ctx *ctx, bool on)
 {
 	struct epoll_event e = {.events = on ? EPOLLIN : 0, .data.fd = ctx->epfd};
-	if (ctx->watching == on || ctx->watch_fd < 0)
+	if (ctx->drv.watching == on || ctx->drv.watch_fd < 0)
 		return;
-	if (epoll_ctl(ctx->watch_fd, EPOLL_CTL_MOD, ctx->epfd, &e) != 0) {
+	if (epoll_ctl(ctx->drv.watch_fd, EPOLL_CTL_MOD, ctx->epfd, &e) != 0) {
 		mc_error("rank %u: epoll_ctl: errno %d", ctx->rank, errno);
 		return;
 	}
-	ctx->watching = on;
-	if (ctx->thread_asleep && on)
+	ctx->drv.watching = on;
+	if (ctx->drv.thread_asleep && on)
 		atomic_fetch_add(&ctx->asleep, 1);
-	else if (ctx->thread_asleep)
+	else if (ctx->drv.thread_asleep)
 		atomic_fetch_sub(&ctx->asleep, 1);
 }
 
 static void thread_asleep_set(struct mc_ctx *ctx, bool on)
 {
-	if (ctx->thread_asleep != on && ctx->watching)
+	if (ctx->drv.thread_asleep != on && ctx->drv.watching)
 		atomic_fetch_add(&ctx->asleep, on ? 1u : UINT32_MAX);
-	ctx->thread_asleep = on;
+	ctx->drv.thread_asleep = on;
 }
 
 static void alarm_set(struct mc_ctx *ctx, int64_t ns)
 {
 	struct itimerspec t = {.it_value = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000}};
-	if (timerfd_settime(ctx->alarm_fd, 0, &t, NULL) != 0)
+	if (timerfd_settime(ctx->drv.alarm_fd, 0, &t, NULL) != 0)
 		mc_error("rank %u: timerfd_settime: errno %d", ctx->rank, errno);
 }
 
 /* Someone sleeps who relies on the backends being armed. */
 static bool watched(const struct mc_ctx *ctx)
 {
-	return ctx->caller_asleep || (ctx->thread_asleep && ctx->spinners == 0 && !ctx->lease);
+	return ctx->drv.caller_asleep || (ctx->drv.thread_asleep && ctx->drv.spinners == 0 && !ctx->drv.lease);
 }
 
 /* A deadline came up before the alarm of whoever sleeps. */
 static bool overslept(const struct mc_ctx *ctx)
 {
-	int64_t alarm = ctx->caller_asleep ? ctx->caller_alarm_ns : ctx->sleep_until_ns;
+	int64_t alarm = ctx->drv.caller_asleep ? ctx->drv.caller_alarm_ns : ctx->sleep_until_ns;
 	return first_timer(ctx) < alarm;
 }
 
@@ -246,33 +246,33 @@ bool mc_progress_overslept(const struct mc_ctx *ctx)
 
 static void lease_start(struct mc_ctx *ctx)
 {
-	ctx->lease = true;
-	ctx->drives = 0;
-	ctx->lease_ns = LEASE_MIN_NS;
-	alarm_set(ctx, ctx->lease_ns);
-	if (ctx->noisy)
+	ctx->drv.lease = true;
+	ctx->drv.drives = 0;
+	ctx->drv.lease_ns = LEASE_MIN_NS;
+	alarm_set(ctx, ctx->drv.lease_ns);
+	if (ctx->drv.noisy)
 		watch_set(ctx, false);
 }
 
 /* A caller came to poll. */
 static void lease_count(struct mc_ctx *ctx)
 {
-	ctx->drives++;
-	if (!ctx->lease && ctx->drives >= LEASE_AFTER && ctx->watch_fd >= 0)
+	ctx->drv.drives++;
+	if (!ctx->drv.lease && ctx->drv.drives >= LEASE_AFTER && ctx->drv.watch_fd >= 0)
 		lease_start(ctx);
 }
 
 /* The progress thread's alarm rang: do they still come? */
 static void lease_check(struct mc_ctx *ctx)
 {
-	if (!ctx->lease)
+	if (!ctx->drv.lease)
 		return;
-	ctx->lease = ctx->spinners > 0 || ctx->drives >= ctx->lease_ns / LEASE_GAP_NS;
-	ctx->drives = 0;
-	if (ctx->lease) {
-		ctx->lease_ns = ctx->lease_ns * 2 < LEASE_MAX_NS ? ctx->lease_ns * 2 : LEASE_MAX_NS;
-		alarm_set(ctx, ctx->lease_ns);
-	} else if (ctx->caller_asleep && (arm_all(ctx) != MC_OK || overslept(ctx))) {
+	ctx->drv.lease = ctx->drv.spinners > 0 || ctx->drv.drives >= ctx->drv.lease_ns / LEASE_GAP_NS;
+	ctx->drv.drives = 0;
+	if (ctx->drv.lease) {
+		ctx->drv.lease_ns = ctx->drv.lease_ns * 2 < LEASE_MAX_NS ? ctx->drv.lease_ns * 2 : LEASE_MAX_NS;
+		alarm_set(ctx, ctx->drv.lease_ns);
+	} else if (ctx->drv.caller_asleep && (arm_all(ctx) != MC_OK || overslept(ctx))) {
 		mc_progress_kick(ctx); /* nobody armed for it while they polled */
 	}
 }
@@ -285,7 +285,7 @@ static void lease_check(struct mc_ctx *ctx)
  */
 void mc_progress_take_over(struct mc_ctx *ctx)
 {
-	if (ctx->noisy)
+	if (ctx->drv.noisy)
 		watch_set(ctx, false);
 	lease_count(ctx);
 }
@@ -304,14 +304,14 @@ static mc_status_t settle(struct mc_ctx *ctx)
 /* A caller that polled goes away, or sleeps on something else. */
 void mc_progress_hand_over(struct mc_ctx *ctx)
 {
-	if (ctx->spinners > 0 || ctx->lease || (!ctx->thread_asleep && !ctx->caller_asleep))
+	if (ctx->drv.spinners > 0 || ctx->drv.lease || (!ctx->drv.thread_asleep && !ctx->drv.caller_asleep))
 		return; /* someone polls, or soon will */
-	if (!mc_list_empty(&ctx->holding) && !ctx->caller_asleep) {
+	if (!mc_list_empty(&ctx->holding) && !ctx->drv.caller_asleep) {
 		lease_start(ctx); /* the next post takes it along; else the progress thread sends it */
 		return;
 	}
 	bool quiet = settle(ctx) == MC_OK && mc_list_empty(&ctx->pumping) && !overslept(ctx);
-	if (!ctx->caller_asleep)
+	if (!ctx->drv.caller_asleep)
 		watch_set(ctx, true);
 	if (!quiet)
 		mc_progress_kick(ctx);
@@ -328,14 +328,14 @@ int64_t mc_progress_caller_sleeps(struct mc_ctx *ctx, int64_t deadline_ns)
 	if (first <= now)
 		return 0;
 	watch_set(ctx, false);
-	if (ctx->lease && ctx->lease_ns == LEASE_MIN_NS) {
-		ctx->lease = false;
+	if (ctx->drv.lease && ctx->drv.lease_ns == LEASE_MIN_NS) {
+		ctx->drv.lease = false;
 		alarm_set(ctx, 0);
 	}
-	ctx->caller_alarm_ns = first;
+	ctx->drv.caller_alarm_ns = first;
 	ctx->boot_check_ns = 0;
-	ctx->spinners--;
-	ctx->caller_asleep = true;
+	ctx->drv.spinners--;
+	ctx->drv.caller_asleep = true;
 	atomic_fetch_add(&ctx->asleep, 1);
 	return first == INT64_MAX ? INT64_MAX : first - now;
 }
@@ -343,8 +343,8 @@ int64_t mc_progress_caller_sleeps(struct mc_ctx *ctx, int64_t deadline_ns)
 void mc_progress_caller_woke(struct mc_ctx *ctx)
 {
 	atomic_fetch_sub(&ctx->asleep, 1);
-	ctx->caller_asleep = false;
-	ctx->spinners++;
+	ctx->drv.caller_asleep = false;
+	ctx->drv.spinners++;
 	mc_progress_drain(ctx);
 }
 
@@ -387,11 +387,11 @@ static bool thread_sleep(struct mc_ctx *ctx, int64_t ns)
 	struct epoll_event e[2];
 	uint64_t v;
 	bool rang = false;
-	int n = epoll_wait(ctx->watch_fd, e, (int)MC_ARRAY_LEN(e), timeout_ms(ns));
+	int n = epoll_wait(ctx->drv.watch_fd, e, (int)MC_ARRAY_LEN(e), timeout_ms(ns));
 	atomic_store_explicit(&ctx->ticks, TICKS - 1, memory_order_relaxed);
 	for (int i = 0; i < n; i++)
-		if (e[i].data.fd == ctx->alarm_fd)
-			rang = read(ctx->alarm_fd, &v, sizeof(v)) > 0;
+		if (e[i].data.fd == ctx->drv.alarm_fd)
+			rang = read(ctx->drv.alarm_fd, &v, sizeof(v)) > 0;
 	return rang;
 }
 
@@ -399,11 +399,11 @@ static bool thread_sleep(struct mc_ctx *ctx, int64_t ns)
 static int64_t stay_away(struct mc_ctx *ctx)
 {
 	int64_t ns = sleep_ns(ctx);
-	if (ns == 0 && ctx->spinners == 0 && !ctx->caller_asleep) {
-		ctx->lease = false;
+	if (ns == 0 && ctx->drv.spinners == 0 && !ctx->drv.caller_asleep) {
+		ctx->drv.lease = false;
 		return 0;
 	}
-	if (ns == 0 && ctx->caller_asleep)
+	if (ns == 0 && ctx->drv.caller_asleep)
 		mc_progress_kick(ctx);
 	watch_set(ctx, false);
 	return ns > 0 ? ns : AWAY_NS;
@@ -413,7 +413,7 @@ static int64_t stay_away(struct mc_ctx *ctx)
 static int64_t thread_turn(struct mc_ctx *ctx, int64_t *busy_until)
 {
 	int64_t ns;
-	if (ctx->spinners > 0 || ctx->caller_asleep || ctx->lease) {
+	if (ctx->drv.spinners > 0 || ctx->drv.caller_asleep || ctx->drv.lease) {
 		ns = stay_away(ctx);
 	} else {
 		uint32_t n = mc_progress_locked(ctx, POLL_ROUNDS);
@@ -439,7 +439,7 @@ static void *progress_main(void *arg)
 	while (!atomic_load_explicit(&ctx->stop, memory_order_relaxed)) {
 		pthread_mutex_lock(&ctx->lock);
 		thread_asleep_set(ctx, false);
-		if (!ctx->caller_asleep)
+		if (!ctx->drv.caller_asleep)
 			mc_progress_drain(ctx);
 		if (rang)
 			lease_check(ctx);
@@ -468,10 +468,10 @@ mc_status_t mc_progress_open(struct mc_ctx *ctx)
 	ctx->epfd = epoll_create1(EPOLL_CLOEXEC);
 	ctx->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!ctx->manual) {
-		ctx->watch_fd = epoll_create1(EPOLL_CLOEXEC);
-		ctx->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+		ctx->drv.watch_fd = epoll_create1(EPOLL_CLOEXEC);
+		ctx->drv.alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	}
-	if (ctx->epfd < 0 || ctx->wake_fd < 0 || (!ctx->manual && (ctx->watch_fd < 0 || ctx->alarm_fd < 0))) {
+	if (ctx->epfd < 0 || ctx->wake_fd < 0 || (!ctx->manual && (ctx->drv.watch_fd < 0 || ctx->drv.alarm_fd < 0))) {
 		mc_error("rank %u: cannot make the progress descriptors: errno %d (limit of open files: ulimit -n) "
 			 "[open-files, see mcinfo doctor]",
 			 ctx->rank, errno);
@@ -480,19 +480,19 @@ mc_status_t mc_progress_open(struct mc_ctx *ctx)
 	mc_status_t s = watch(ctx, ctx->epfd, ctx->wake_fd);
 	for (uint32_t i = 0; i < ctx->be_n && s == MC_OK; i++) {
 		s = watch(ctx, ctx->epfd, ctx->be[i].caps.event_fd);
-		ctx->noisy = ctx->noisy || !(ctx->be[i].caps.flags & MC_CAP_QUIET);
+		ctx->drv.noisy = ctx->drv.noisy || !(ctx->be[i].caps.flags & MC_CAP_QUIET);
 	}
 	if (s == MC_OK)
 		s = watch(ctx, ctx->epfd, ctx->boot_info.event_fd);
 	if (s == MC_OK && ctx->foreign != NULL)
 		s = watch(ctx, ctx->epfd, ctx->foreign->fd);
 	if (s == MC_OK && !ctx->manual)
-		s = watch(ctx, ctx->watch_fd, ctx->epfd);
+		s = watch(ctx, ctx->drv.watch_fd, ctx->epfd);
 	if (s == MC_OK && !ctx->manual)
-		s = watch(ctx, ctx->watch_fd, ctx->alarm_fd);
+		s = watch(ctx, ctx->drv.watch_fd, ctx->drv.alarm_fd);
 	if (s != MC_OK || ctx->manual)
 		return s;
-	ctx->watching = true;
+	ctx->drv.watching = true;
 	/* Signals stay with the program's own threads. */
 	sigset_t all, old;
 	sigfillset(&all);
@@ -526,7 +526,7 @@ void mc_progress_stop(struct mc_ctx *ctx)
 
 void mc_progress_close(struct mc_ctx *ctx)
 {
-	int *fd[] = {&ctx->watch_fd, &ctx->alarm_fd, &ctx->epfd, &ctx->wake_fd};
+	int *fd[] = {&ctx->drv.watch_fd, &ctx->drv.alarm_fd, &ctx->epfd, &ctx->wake_fd};
 	for (size_t i = 0; i < MC_ARRAY_LEN(fd); i++)
 		if (*fd[i] >= 0)
 			close(*fd[i]);

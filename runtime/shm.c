@@ -15,8 +15,9 @@
 #include "shm.h"
 
 enum {
-	WATCH_EVERY = 64, /* polls between looks at the epoll set while nobody sleeps */
-	CLOSED_STEP = 4,  /* peers asked per poll whether they have closed */
+	WATCH_EVERY = 256, /* polls between looks at the epoll set while nobody sleeps */
+	CLOSED_EVERY = 16, /* polls between questions to peers whether they have closed, */
+	CLOSED_STEP = 4,   /* so many each time */
 };
 
 /* ---- events ---------------------------------------------------------------------------------------------- */
@@ -405,13 +406,15 @@ static uint32_t poll_be(struct mc_be *be, struct mc_be_event *ev, uint32_t max)
 	uint32_t n;
 
 	mc_shm_used_release(be);
-	if (be->armed || ++be->polls % WATCH_EVERY == 0) {
+	be->polls++;
+	if (be->armed || be->polls % WATCH_EVERY == 0) {
 		if (be->armed)
 			atomic_store(&be->box->sleeping, 0);
 		be->armed = false;
 		mc_shm_watch(be);
 	}
-	mc_shm_closed_check(be, CLOSED_STEP);
+	if (be->any_lost || be->polls % CLOSED_EVERY == 0)
+		mc_shm_closed_check(be, CLOSED_STEP);
 	be->budget = SHM_QUANTUM;
 	if (!mc_list_empty(&be->blocked))
 		mc_shm_blocked_run(be);

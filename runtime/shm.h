@@ -25,6 +25,7 @@ enum {
 	SHM_VERSION = 1,
 	SHM_SLOTS = 4096, /* senders per inbox */
 	SHM_DOORS = SHM_SLOTS / 64,
+	SHM_HOT = 4, /* rings that poll looks at itself */
 	SHM_KEYS = 65536, /* registrations per mc_be */
 	SHM_RING_MIN = 16 << 10,
 	SHM_RING_MAX = 64 << 20,
@@ -54,6 +55,7 @@ struct shm_slot {
 	uint64_t instance, start; /* who sends; constant while READY */
 	uint32_t pid, wake_len;
 	uint8_t wake[SHM_WAKE_MAX];
+	_Atomic uint32_t watched; /* owner's: it looks at tail by itself, the door need not be touched */
 	alignas(64) _Atomic uint64_t tail; /* bytes written, only grows; sender's */
 	_Atomic uint32_t closed;           /* the sender writes no more */
 	alignas(64) _Atomic uint64_t head; /* bytes read, only grows; owner's */
@@ -166,6 +168,8 @@ struct shm_ring {
 	uint8_t *base;
 	uint64_t size, head;
 	uint32_t slot;
+	bool hot;        /* in be->hot */
+	uint32_t read_at; /* be->polls when it last had a message */
 	bool lent; /* buf was handed up, so nothing more before the next poll */
 	bool broken;
 	uint8_t *buf; /* a long message put together */
@@ -226,6 +230,7 @@ struct mc_be {
 	struct mc_list peers, dying, eps, working, blocked, ready, used, mems, free_posts;
 	struct shm_evq evq;
 	struct shm_ring *ring[SHM_SLOTS];
+	struct shm_ring *hot[SHM_HOT]; /* whose senders were active lately; NULL: free */
 	struct mc_ratelimit limit;
 	struct iovec cma_here[SHM_CMA_N], cma_there[SHM_CMA_N];
 };

@@ -11,7 +11,10 @@
 
 #include "shm.h"
 
-enum { RING_TURN = 32 }; /* messages of one sender before the next has its turn */
+enum {
+	RING_TURN = 32,   /* messages of one sender before the next has its turn */
+	COLD_POLLS = 512, /* a hot ring without a message for so long makes place for another */
+};
 
 static struct shm_ring *ring_attach(struct mc_be *be, uint32_t i)
 {
@@ -72,9 +75,45 @@ static uint32_t slots_used(const struct mc_be *be)
 	return n < SHM_SLOTS ? n : SHM_SLOTS;
 }
 
+/* The sender sees the flag or we see its tail: both are seq_cst, and each side looks after it has written. */
+static void ring_cool(struct mc_be *be, uint32_t k)
+{
+	struct shm_ring *ring = be->hot[k];
+
+	be->hot[k] = NULL;
+	ring->hot = false;
+	atomic_store(&ring->ctl->watched, 0);
+	if (atomic_load(&ring->ctl->tail) != ring->head)
+		ring_ready(be, ring->slot);
+}
+
+/* It has had a message. A place is taken from a ring only when that is idle, so that many senders do not fight. */
+static void ring_heat(struct mc_be *be, struct shm_ring *ring)
+{
+	uint32_t k;
+
+	ring->read_at = be->polls;
+	if (ring->hot || ring->broken)
+		return;
+	for (k = 0; k < SHM_HOT && be->hot[k] != NULL; k++)
+		if (be->polls - be->hot[k]->read_at > COLD_POLLS)
+			break;
+	if (k == SHM_HOT)
+		return;
+	if (be->hot[k] != NULL)
+		ring_cool(be, k);
+	be->hot[k] = ring;
+	ring->hot = true;
+	atomic_store(&ring->ctl->watched, 1);
+}
+
 void mc_shm_doors_read(struct mc_be *be)
 {
 	uint32_t n = (slots_used(be) + 63) / 64;
+
+	for (uint32_t k = 0; k < SHM_HOT; k++)
+		if (be->hot[k] != NULL && !mc_shm_ring_empty(be->hot[k]) && mc_list_empty(&be->hot[k]->link))
+			mc_list_add_tail(&be->ready, &be->hot[k]->link);
 
 	for (uint32_t w = 0; w < n; w++) {
 		uint64_t bits;
@@ -101,6 +140,10 @@ bool mc_shm_doors_quiet(struct mc_be *be)
 
 	for (uint32_t w = 0; w < n; w++)
 		if (atomic_load(&be->box->door[w]) != 0)
+			return false;
+	for (uint32_t k = 0; k < SHM_HOT; k++)
+		if (be->hot[k] != NULL && !be->hot[k]->broken &&
+		    atomic_load(&be->hot[k]->ctl->tail) != be->hot[k]->head)
 			return false;
 	return true;
 }
@@ -136,6 +179,10 @@ void mc_shm_ring_free(struct mc_be *be, struct shm_ring *ring)
 	(void)fallocate(be->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			(off_t)(sizeof(struct shm_inbox) + ring->slot * ring->size), (off_t)ring->size);
 	be->ring[ring->slot] = NULL;
+	for (uint32_t k = 0; k < SHM_HOT; k++)
+		if (be->hot[k] == ring)
+			be->hot[k] = NULL;
+	atomic_store(&ring->ctl->watched, 0);
 	atomic_store(&ring->ctl->state, SHM_FREE);
 	free(ring->buf);
 	free(ring);
@@ -247,8 +294,11 @@ static uint32_t ring_read(struct mc_be *be, struct shm_ring *ring, struct mc_be_
 	}
 	while (n < max && ring->head - before < avail && !ring->lent && !ring->broken)
 		n += entry_read(ring, avail - (ring->head - before), ev + n);
-	if (ring->head != before && mc_list_empty(&ring->used))
-		mc_list_add_tail(&be->used, &ring->used);
+	if (ring->head != before) {
+		if (mc_list_empty(&ring->used))
+			mc_list_add_tail(&be->used, &ring->used);
+		ring_heat(be, ring);
+	}
 	return n;
 }
 

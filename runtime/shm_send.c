@@ -42,11 +42,13 @@ static void used_raise(struct shm_inbox *box, uint32_t n)
 		;
 }
 
-static void bell(struct mc_be *be, struct mc_be_ep *ep)
+/* After a seq_cst store of what there is to see. A door is shared by 64 senders: left alone where nobody needs it. */
+static void bell(struct mc_be *be, struct mc_be_ep *ep, bool door)
 {
 	struct shm_inbox *box = ep->peer->box;
 
-	atomic_fetch_or(&box->door[ep->slot / 64], UINT64_C(1) << (ep->slot % 64));
+	if (door || atomic_load(&ep->ctl->watched) == 0)
+		atomic_fetch_or(&box->door[ep->slot / 64], UINT64_C(1) << (ep->slot % 64));
 	if (atomic_load(&box->sleeping) != 0 && atomic_exchange(&box->sleeping, 0) != 0)
 		mc_shm_wake(be, ep->peer->wake, ep->peer->wake_len, ep->peer);
 }
@@ -93,7 +95,7 @@ mc_status_t mc_shm_slot_claim(struct mc_be *be, struct mc_be_ep *ep, char *text,
 	atomic_store(&slot->waiting, 0);
 	atomic_store(&slot->busy, 0);
 	atomic_store(&slot->state, SHM_READY);
-	bell(be, ep);
+	bell(be, ep, true);
 	return MC_OK;
 }
 
@@ -103,7 +105,7 @@ void mc_shm_slot_release(struct mc_be *be, struct mc_be_ep *ep)
 	if (ep->ring == NULL)
 		return;
 	atomic_store(&ep->ctl->closed, 1);
-	bell(be, ep);
+	bell(be, ep, true);
 	munmap(ep->ring, ep->size);
 	ep->ring = NULL;
 	ep->ctl = NULL;
@@ -137,8 +139,8 @@ static uint8_t *room(struct mc_be_ep *ep, uint64_t need)
 static void publish(struct mc_be *be, struct mc_be_ep *ep, uint64_t need)
 {
 	ep->tail += need;
-	atomic_store_explicit(&ep->ctl->tail, ep->tail, memory_order_release);
-	bell(be, ep);
+	atomic_store(&ep->ctl->tail, ep->tail);
+	bell(be, ep, false);
 }
 
 void mc_shm_block(struct mc_be *be, struct mc_be_ep *ep)

@@ -21,7 +21,7 @@ struct waiter {
 	_Atomic(uint32_t) *word;
 	uint32_t seen;       /* its value before pred was asked */
 	int64_t deadline_ns;
-	bool driving;        /* counted in ctx->spinners */
+	bool driving;        /* counted in ctx->drv.spinners */
 };
 
 static void futex_wait(_Atomic(uint32_t) *word, uint32_t seen, int64_t ns)
@@ -35,7 +35,7 @@ void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word)
 	/* The word was changed before; seq_cst pairs with the sleeper, which counts itself before it looks again. */
 	if (atomic_load(&ctx->sleepers) > 0)
 		syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-	if (ctx->caller_word == word)
+	if (ctx->drv.caller_word == word)
 		mc_progress_kick(ctx);
 }
 
@@ -76,9 +76,9 @@ static uint32_t drive_asleep(struct waiter *w)
 {
 	struct mc_ctx *ctx = w->ctx;
 	mc_ctx_lock(ctx);
-	if (ctx->caller_asleep) {
+	if (ctx->drv.caller_asleep) {
 		w->driving = false;
-		ctx->spinners--;
+		ctx->drv.spinners--;
 		mc_progress_hand_over(ctx);
 		mc_ctx_unlock(ctx);
 		sleep_behind(w);
@@ -87,11 +87,11 @@ static uint32_t drive_asleep(struct waiter *w)
 	uint32_t n = mc_progress_locked(ctx, 1);
 	int64_t ns = n == 0 && atomic_load(w->word) == w->seen ? mc_progress_caller_sleeps(ctx, w->deadline_ns) : 0;
 	if (ns > 0) {
-		ctx->caller_word = w->word;
+		ctx->drv.caller_word = w->word;
 		mc_ctx_unlock(ctx);
 		mc_epoll_sleep(ctx, ns);
 		mc_ctx_lock(ctx);
-		ctx->caller_word = NULL;
+		ctx->drv.caller_word = NULL;
 		mc_progress_caller_woke(ctx);
 		n = mc_progress_locked(ctx, 1);
 	}
@@ -103,7 +103,7 @@ static void drive_begin(struct waiter *w)
 {
 	mc_ctx_lock(w->ctx);
 	w->driving = true;
-	w->ctx->spinners++;
+	w->ctx->drv.spinners++;
 	mc_progress_take_over(w->ctx);
 	mc_ctx_unlock(w->ctx);
 }
@@ -113,7 +113,7 @@ static void drive_end(struct waiter *w)
 	if (!w->driving)
 		return;
 	mc_ctx_lock(w->ctx);
-	w->ctx->spinners--;
+	w->ctx->drv.spinners--;
 	mc_progress_hand_over(w->ctx);
 	mc_ctx_unlock(w->ctx);
 }
@@ -131,9 +131,9 @@ static void manual_sleep(struct waiter *w)
 	if (timer != MC_FOREVER && timer < ns)
 		ns = timer;
 	mc_ctx_lock(ctx);
-	bool first = ctx->caller_word == NULL, changed = atomic_load(w->word) != w->seen;
+	bool first = ctx->drv.caller_word == NULL, changed = atomic_load(w->word) != w->seen;
 	if (first)
-		ctx->caller_word = w->word;
+		ctx->drv.caller_word = w->word;
 	else if (ns > SHARED_NS)
 		ns = SHARED_NS;
 	atomic_fetch_add(&ctx->asleep, 1);
@@ -143,7 +143,7 @@ static void manual_sleep(struct waiter *w)
 	mc_ctx_lock(ctx);
 	atomic_fetch_sub(&ctx->asleep, 1);
 	if (first)
-		ctx->caller_word = NULL;
+		ctx->drv.caller_word = NULL;
 	mc_progress_drain(ctx);
 	mc_ctx_unlock(ctx);
 }

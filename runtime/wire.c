@@ -305,14 +305,19 @@ bool mc_mac_equal(const uint8_t a[MC_MAC_LEN], const uint8_t b[MC_MAC_LEN])
 	return diff == 0;
 }
 
-bool mc_mac_usable(void)
+bool mc_mac_key_make(const uint8_t key[32], struct mc_mac_key *out)
 {
+	*out = (struct mc_mac_key){.set = false};
+	memcpy(out->key, key, sizeof(out->key));
 #ifdef MC_HAVE_SODIUM
 	/* Picks the fastest BLAKE2b; may be called again and from any thread. Every key passes here, no frame does. */
-	return sodium_init() >= 0;
-#else
-	return false;
+	if (sodium_init() < 0)
+		return false;
+	/* Fails only on lengths outside the algorithm's limits, which are constants here. */
+	crypto_generichash(out->frame, sizeof(out->frame), (const uint8_t *)"mc frame", 8, key, sizeof(out->key));
+	out->set = true;
 #endif
+	return out->set;
 }
 
 static int hex_digit(char c)
@@ -330,6 +335,7 @@ static int hex_digit(char c)
 mc_status_t mc_mac_key_parse(const char *hex, struct mc_mac_key *out)
 {
 	struct mc_mac_key k = {.set = false};
+	uint8_t raw[sizeof(k.key)];
 
 	if (hex[0] != '\0') {
 		for (size_t i = 0; i < sizeof(k.key); i++) {
@@ -338,19 +344,17 @@ mc_status_t mc_mac_key_parse(const char *hex, struct mc_mac_key *out)
 
 			if (lo < 0)
 				return MC_ERR_INVAL;
-			k.key[i] = (uint8_t)(hi << 4 | lo);
+			raw[i] = (uint8_t)(hi << 4 | lo);
 		}
 		if (hex[2 * sizeof(k.key)] != '\0')
 			return MC_ERR_INVAL;
 #ifdef MC_HAVE_SODIUM
-		if (!mc_mac_usable()) {
+		if (!mc_mac_key_make(raw, &k)) {
 			mc_error("libsodium cannot start; it needs getrandom or /dev/urandom");
 			return MC_ERR_DEVICE;
 		}
-		/* Fails only on lengths outside the algorithm's limits, which are constants here. */
-		crypto_generichash(k.frame, sizeof(k.frame), (const uint8_t *)"mc frame", 8, k.key, sizeof(k.key));
-		k.set = true;
 #else
+		(void)raw;
 		mc_warn("peers are not authenticated: MC_JOB_KEY is set, but libmc was built without libsodium");
 #endif
 	}

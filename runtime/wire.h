@@ -97,7 +97,8 @@ mc_status_t mc_frame_decode_head(const void *head, size_t head_len, uint32_t dat
 void mc_mac(const struct mc_mac_key *key, const void *a, size_t a_len, const void *b, size_t b_len,
 	    uint8_t out[MC_MAC_LEN]);
 bool mc_mac_equal(const uint8_t a[MC_MAC_LEN], const uint8_t b[MC_MAC_LEN]); /* constant time */
-bool mc_mac_usable(void); /* libsodium is there and has started; false: keys count for nothing */
+/* False: libsodium is not there, or did not start; the key counts for nothing. */
+bool mc_mac_key_make(const uint8_t key[32], struct mc_mac_key *out);
 /* 64 hex digits; an empty string: no key. */
 mc_status_t mc_mac_key_parse(const char *hex, struct mc_mac_key *out);
 
