@@ -129,6 +129,9 @@ static void fence_answer(struct mc_exchange *x, struct fence *f)
 
 	for (uint32_t i = 0; i < x->h->member_n; i++)
 		mc_enc_bytes(&all, f->part[i].data, f->part[i].n);
+	if (x->h->e->job->verbose)
+		mc_output_say(x->h->e->output, "fence %u over %u hosts: %zu bytes to each", f->seq, x->h->member_n,
+			      all.n);
 	for (uint32_t i = 0; i < x->h->member_n; i++) {
 		struct mc_talk t = {.kind = MC_TALK_FENCED,
 				    .id = f->part[i].id,

@@ -41,6 +41,7 @@ static const char *const drop[] = {
 	"MC_JOB_KEY",
 	"MC_LAUNCHER",
 	"MC_REJOIN",
+	"MCRUN_RESTART",
 	"MCRUN_TTY",
 	"MCRUN_HEAD",
 	"MCRUN_NODE",
@@ -148,11 +149,12 @@ int mc_env_build(const struct mc_job *job, const char *engine, bool wired, char 
 		 struct mc_strv **role_env_out, struct mc_err *err)
 {
 	struct mc_strv base = {0};
-	char key[2 * 32 + 1];
+	char key[2 * 32 + 1], limit[16];
 	bool local = strcmp(engine, "local") == 0;
 
 	if (mc_env_random(key, 32, err) != 0)
 		return -1;
+	(void)snprintf(limit, sizeof(limit), "%u", job->restart_max);
 	for (char **p = inherited; *p != NULL; p++)
 		if (!mc_env_is_launch_trace(*p) && (local || !is_of_host(*p)))
 			mc_strv_add(&base, *p);
@@ -175,6 +177,8 @@ int mc_env_build(const struct mc_job *job, const char *engine, bool wired, char 
 		mc_strv_set(&env[r], "MC_ROLE", *role->name == '\0' ? "none" : role->name);
 		mc_strv_set(&env[r], "MC_LAUNCHER", engine);
 		mc_strv_set(&env[r], "MC_JOB_KEY", key);
+		if (job->fail == MC_FAIL_RESTART) /* who has lost a peer may want to wait for the next one */
+			mc_strv_set(&env[r], "MCRUN_RESTART", limit);
 		if (job->output != MC_OUTPUT_DIR && isatty(STDERR_FILENO))
 			mc_strv_set(&env[r], "MCRUN_TTY", "1"); /* a rank's stderr is a pipe, but somebody watches */
 		if (!wired)

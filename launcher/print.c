@@ -23,9 +23,19 @@ static void add_env(struct mc_strv *out, const struct mc_strv *env)
 		add_pair(out, "-x", mc_xstrdup(env->v[i]));
 }
 
+/* "restart:5" */
+static char *fail_text(const struct mc_job *job)
+{
+	static const char *const fail[] = {"abort", "continue", "restart"};
+
+	if (job->fail == MC_FAIL_RESTART)
+		return mc_xformat("restart:%u", job->restart_max);
+	return mc_xstrdup(fail[job->fail]);
+}
+
 static void add_policies(const struct mc_job *job, struct mc_strv *out)
 {
-	static const char *const bind[] = {"none", "core", "numa"}, *const fail[] = {"abort", "continue", "restart"};
+	static const char *const bind[] = {"none", "core", "numa"};
 
 	if (job->given & MC_GIVEN_TIMEOUT)
 		add_pair(out, "--timeout", mc_xformat("%g", (double)job->timeout_ns / 1e9));
@@ -34,7 +44,7 @@ static void add_policies(const struct mc_job *job, struct mc_strv *out)
 	if (job->given & MC_GIVEN_BIND)
 		add_pair(out, "--bind", mc_xstrdup(bind[job->bind]));
 	if (job->given & MC_GIVEN_FAIL)
-		add_pair(out, "--on-failure", mc_xstrdup(fail[job->fail]));
+		add_pair(out, "--on-failure", fail_text(job));
 	if (job->given & MC_GIVEN_OUTPUT)
 		add_pair(out, "--output",
 			 mc_xstrdup(job->output == MC_OUTPUT_TAG     ? "tag"
@@ -52,6 +62,10 @@ static void add_policies(const struct mc_job *job, struct mc_strv *out)
 			*c = ',';
 		add_pair(out, "--rdma-limit", mc_xstrdup(line));
 	}
+	if (job->agent)
+		mc_strv_add(out, "--agent");
+	if (job->given & MC_GIVEN_BEAT)
+		add_pair(out, "--heartbeat", mc_xformat("%g", (double)job->beat_ns / 1e9));
 	if (job->verbose)
 		mc_strv_add(out, "--verbose");
 }

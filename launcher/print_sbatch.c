@@ -43,10 +43,35 @@ static void container(const struct mc_job *job, FILE *to)
 	mc_print_shell_word(job->image, to);
 }
 
+/* One node unless told otherwise; on several, mcrun starts the ranks through srun, as many on each as were reserved. */
+static uint32_t node_count(const struct mc_job *job)
+{
+	const char *v = mc_print_resource(job, "nodes");
+	uint32_t n = 0;
+
+	return v != NULL && mc_text_count(v, &n) && n > 0 ? n : 1;
+}
+
+static void print_nodes(const struct mc_job *job, FILE *to)
+{
+	uint32_t n = node_count(job);
+
+	(void)fprintf(to, "#SBATCH --nodes=%u\n", n);
+	if (n == 1)
+		(void)fputs("#SBATCH --ntasks=1\n", to);
+	else
+		(void)fprintf(to, "#SBATCH --ntasks-per-node=%u\n", (job->rank_n + n - 1) / n);
+}
+
 int mc_print_sbatch(const struct mc_job *job, FILE *to, struct mc_err *err)
 {
 	struct mc_strv words = {0};
 
+	if (node_count(job) > 1 && job->image != NULL)
+		return mc_err_set(err,
+				  "--image with --resource nodes=%u: in a container mcrun has no srun with which to "
+				  "reach the other nodes; start the ranks' programs in containers instead",
+				  node_count(job));
 	mc_print_command(job, &words);
 	for (size_t i = 0; i < words.n; i++)
 		if (strchr(words.v[i], '\n') != NULL) {
@@ -55,10 +80,9 @@ int mc_print_sbatch(const struct mc_job *job, FILE *to, struct mc_err *err)
 					  "an argument of the job has a line break, which a batch script cannot carry");
 		}
 	(void)fputs("#!/bin/bash\n"
-		    "# Printed by mcrun --print sbatch: all ranks on one node. Submit it with sbatch.\n"
-		    "#SBATCH --nodes=1\n"
-		    "#SBATCH --ntasks=1\n",
+		    "# Printed by mcrun --print sbatch. Submit it with sbatch.\n",
 		    to);
+	print_nodes(job, to);
 	option(job, "cpu", "--cpus-per-task=", NULL, to);
 	option(job, "nvidia.com/gpu", "--gres=gpu:", NULL, to);
 	print_memory(job, to);
@@ -68,8 +92,9 @@ int mc_print_sbatch(const struct mc_job *job, FILE *to, struct mc_err *err)
 		    "# The limits of the submitting shell come along unless slurm.conf has "
 		    "PropagateResourceLimitsExcept=MEMLOCK;\n"
 		    "# the check is made here, inside the job, and says what is missing.\n"
-		    "srun --ntasks=1",
+		    "srun ",
 		    to);
+	(void)fputs(node_count(job) == 1 ? "--ntasks=1" : "--ntasks-per-node=1 --ntasks=\"$SLURM_JOB_NUM_NODES\"", to);
 	container(job, to);
 	(void)fputs(" mcinfo doctor --for slurm || [ $? -le 1 ]\n"
 		    "exec ",

@@ -27,6 +27,7 @@ struct mc_server {
 	struct mc_pub *pub;
 	struct mc_net *net; /* NULL: all ranks are here */
 	bool keep_deaths;   /* tell ranks that join later of deaths before */
+	uint32_t *deaths;   /* [rank_n] told so far */
 };
 
 /* libpmix gives its callbacks no argument of ours: the one server of this process has to be found somewhere. */
@@ -232,6 +233,7 @@ int mc_server_start(const struct mc_server_cfg *cfg, struct mc_server **server_o
 		return mc_err_set(err, "cannot make an event descriptor: %s%s", strerror(errno), mc_err_hint(errno));
 	}
 	s->pub = mc_pub_create();
+	s->deaths = mc_xalloc(s->rank_n, sizeof(*s->deaths));
 	s->keep_deaths = cfg->job->fail != MC_FAIL_RESTART;
 	if (cfg->hosts != NULL)
 		s->net = mc_net_create(cfg->job_name, cfg->hosts, cfg->self, post);
@@ -297,17 +299,17 @@ static void free_infos(pmix_status_t status, void *arg)
 	pmix_info_t *info = arg;
 
 	(void)status;
-	PMIX_INFO_FREE(info, 4);
+	PMIX_INFO_FREE(info, 5);
 }
 
 /* Survivors that registered a handler for this very code are told; those with a default handler alone are not
  * disturbed. */
-static void tell_dead(const pmix_proc_t *dead, int code, bool keep)
+static void tell_dead(const pmix_proc_t *dead, int code, uint32_t start, bool keep)
 {
 	pmix_info_t *info;
 	bool forget = !keep;
 
-	PMIX_INFO_CREATE(info, 4);
+	PMIX_INFO_CREATE(info, 5);
 	if (info == NULL)
 		return;
 	PMIX_INFO_LOAD(&info[0], PMIX_EVENT_AFFECTED_PROC, dead, PMIX_PROC);
@@ -315,8 +317,9 @@ static void tell_dead(const pmix_proc_t *dead, int code, bool keep)
 	PMIX_INFO_LOAD(&info[2], PMIX_EVENT_NON_DEFAULT, NULL, PMIX_BOOL);
 	/* where ranks are started again, one that joins later must not take the successor of a dead one for dead */
 	PMIX_INFO_LOAD(&info[3], PMIX_EVENT_DO_NOT_CACHE, &forget, PMIX_BOOL);
+	PMIX_INFO_LOAD(&info[4], "mc.start", &start, PMIX_UINT32); /* which of its processes it was; for libmc */
 	pmix_status_t rc =
-		PMIx_Notify_event(PMIX_ERR_PROC_ABORTED, dead, PMIX_RANGE_NAMESPACE, info, 4, free_infos, info);
+		PMIx_Notify_event(PMIX_ERR_PROC_ABORTED, dead, PMIX_RANGE_NAMESPACE, info, 5, free_infos, info);
 	if (rc != PMIX_SUCCESS)
 		free_infos(rc, info);
 }
@@ -331,7 +334,7 @@ void mc_server_rank_gone(struct mc_server *s, uint32_t rank, int code, bool dead
 
 	PMIX_LOAD_PROCID(&proc, s->job_name, rank);
 	if (dead)
-		tell_dead(&proc, code, s->keep_deaths);
+		tell_dead(&proc, code, s->deaths[rank]++, s->keep_deaths);
 }
 
 void mc_server_fenced(struct mc_server *s, uint64_t id, int status, const uint8_t *data, size_t n)

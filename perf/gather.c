@@ -198,12 +198,16 @@ static uint32_t results_missing(const struct perf_gather *g, const struct perf_j
 static void take_notes(struct perf_gather *g, struct perf_job *j)
 {
 	struct mc_note *note = perf_job_note(j, 20000000);
+	uint32_t peer;
 
 	for (; note != NULL; note = perf_job_note(j, 0)) {
 		perf_gather_note(g, j, note);
 		mc_note_free(note);
 	}
 	perf_job_faults(j);
+	while (perf_job_next_back(j, &peer))
+		if (g->on_back != NULL)
+			g->on_back(g->on_back_arg, peer);
 }
 
 /* Wait for the others' results: as long as a sign of life comes within the patience, and not past the deadline. */
@@ -224,7 +228,7 @@ static void collect(struct perf_gather *g, struct perf_job *j, int64_t patience_
 bool perf_gather_run(struct perf_gather *g, struct perf_job *j, const struct perf_result *mine, int64_t patience_ns,
 		     int64_t deadline_ns)
 {
-	uint32_t sent_to = MC_NO_RANK;
+	uint32_t sent_to = MC_NO_RANK, sent_back = 0;
 
 	while (!g->bye) {
 		uint32_t leader = perf_job_leader(j);
@@ -235,9 +239,12 @@ bool perf_gather_run(struct perf_gather *g, struct perf_job *j, const struct per
 			draw(g, j, true);
 			return true;
 		}
-		if (sent_to != leader)
+		bool down = perf_job_down(j, leader); /* it may come back and know nothing */
+		if (!down && (sent_to != leader || sent_back != j->back[leader])) {
 			send_all(g, j, leader, mine);
-		sent_to = leader;
+			sent_to = leader;
+			sent_back = j->back[leader];
+		}
 		take_notes(g, j);
 		/* the leader's own deadline comes first */
 		if (perf_now_ns() > deadline_ns + 2 * patience_ns)

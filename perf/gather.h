@@ -17,6 +17,7 @@
 	X(not_run) /* decode: requests left when the run was ended early */                                            \
 	X(wrong)   /* decode: blocks with wrong bytes */                                                               \
 	X(fatal)   /* either: faults that are not about a request */                                                   \
+	X(again)   /* times the rank was started again: what it counts is of the last time */                          \
 	X(tokens)  /* decode: input tokens of the requests that arrived */                                             \
 	X(tokens_moved)                                                                                                \
 	X(blocks)     /* decode: pool blocks moved (each in every layer) */                                            \
@@ -56,7 +57,9 @@ struct perf_gather {
 	uint64_t *done, *done_bytes; /* [size] progress */
 	uint64_t heard;              /* notes taken in: a sign of life */
 	struct perf_progress progress;
-	uint32_t exit_code; /* from the leader's farewell */
+	uint32_t exit_code;                        /* from the leader's farewell */
+	void (*on_back)(void *arg, uint32_t peer); /* a rank has come back while results are waited for; may be NULL */
+	void *on_back_arg;
 	bool bye;
 };
 

@@ -41,8 +41,11 @@ mc_status_t perf_job_open_with(struct perf_job *j, const char *cmd, const struct
 	j->size = mc_size(j->ctx);
 	j->peer_n = j->size;
 	j->dead = calloc(j->size, sizeof(*j->dead));
+	j->down_ns = calloc(j->size, sizeof(*j->down_ns));
+	j->back = calloc(j->size, sizeof(*j->back));
+	j->back_told = calloc(j->size, sizeof(*j->back_told));
 	j->buf = malloc(MC_NOTE_MAX);
-	if (j->dead == NULL || j->buf == NULL) {
+	if (j->dead == NULL || j->down_ns == NULL || j->back == NULL || j->back_told == NULL || j->buf == NULL) {
 		perf_job_say(j, "out of memory");
 		perf_job_close(j);
 		return MC_ERR_NOMEM;
@@ -68,6 +71,9 @@ void perf_job_close(struct perf_job *j)
 	if (j->ctx != NULL)
 		mc_finalize(j->ctx);
 	free(j->dead);
+	free(j->down_ns);
+	free(j->back);
+	free(j->back_told);
 	free(j->buf);
 	*j = (struct perf_job){0};
 }
@@ -83,8 +89,12 @@ uint32_t perf_job_leader(const struct perf_job *j)
 
 void perf_job_mark_dead(struct perf_job *j, uint32_t peer)
 {
-	if (peer >= j->peer_n || peer == j->rank || j->dead[peer])
+	if (peer >= j->peer_n || peer == j->rank || j->dead[peer] || perf_job_down(j, peer))
 		return;
+	if (j->await_ns > 0 && peer < j->size) {
+		j->down_ns[peer] = perf_now_ns();
+		return;
+	}
 	j->dead[peer] = true;
 	j->dead_n++;
 }
@@ -112,18 +122,86 @@ void perf_job_revive(struct perf_job *j, uint32_t peer)
 	j->dead_n--;
 }
 
+bool perf_job_down(const struct perf_job *j, uint32_t peer)
+{
+	return peer < j->size && j->down_ns[peer] != 0;
+}
+
+uint64_t perf_job_epoch(const struct perf_job *j, uint32_t peer)
+{
+	struct mc_peer_info info = {.size = sizeof(info)};
+
+	return mc_peer_query(j->ctx, peer, &info) == MC_OK ? info.epoch : 0;
+}
+
+uint32_t perf_job_again(void)
+{
+	const char *again = getenv("MC_REJOIN");
+
+	return again == NULL ? 0 : (uint32_t)strtoul(again, NULL, 10);
+}
+
+bool perf_job_restarts(void)
+{
+	return getenv("MCRUN_RESTART") != NULL;
+}
+
+static void came_back(struct perf_job *j, uint32_t peer)
+{
+	j->down_ns[peer] = 0;
+	if (j->dead[peer]) {
+		j->dead[peer] = false;
+		j->dead_n--;
+	}
+	j->back[peer]++;
+}
+
+bool perf_job_next_back(struct perf_job *j, uint32_t *peer_out)
+{
+	for (uint32_t r = 0; r < j->size; r++) {
+		if (j->back_told[r] == j->back[r])
+			continue;
+		j->back_told[r] = j->back[r];
+		*peer_out = r;
+		return true;
+	}
+	return false;
+}
+
+/* Who has been waited for long enough is dead. */
+static bool give_up(struct perf_job *j)
+{
+	int64_t now = perf_now_ns();
+	bool any = false;
+
+	for (uint32_t r = 0; j->await_ns > 0 && r < j->size; r++) {
+		if (j->down_ns[r] == 0 || now - j->down_ns[r] < j->await_ns)
+			continue;
+		j->down_ns[r] = 0;
+		j->dead[r] = true;
+		j->dead_n++;
+		any = true;
+	}
+	return any;
+}
+
 bool perf_job_faults(struct perf_job *j)
 {
-	uint32_t before = j->dead_n;
 	struct mc_fault f = {.size = sizeof(f)};
+	bool any = false;
 
 	while (mc_fault_next(j->ctx, &f) == MC_OK) {
 		/* -30..-59: that peer is lost (mc.h) */
-		if (f.peer != MC_NO_RANK && f.status <= MC_ERR_PROTO && f.status > MC_ERR_DEVICE)
+		if (f.peer < j->size && f.status == MC_OK) {
+			came_back(j, f.peer);
+			any = true;
+		} else if (f.peer != MC_NO_RANK && f.status <= MC_ERR_PROTO && f.status > MC_ERR_DEVICE) {
 			perf_job_mark_dead(j, f.peer);
+			any = true;
+		}
 		f = (struct mc_fault){.size = sizeof(f)};
 	}
-	return j->dead_n != before;
+	return give_up(j) || any;
 }
 
 const char *perf_job_name(const struct perf_job *j, uint32_t peer, char *buf, size_t len)

@@ -53,6 +53,10 @@ struct perf_job {
 	struct mc_group *prefill, *decode; /* NULL: no rank has that role */
 	bool *dead;                        /* [peer_n] */
 	uint32_t dead_n;
+	int64_t await_ns;    /* so long a dead rank may come back as a new process; 0: deaths are for good */
+	int64_t *down_ns;    /* [size] since when it is being waited for; 0: it is not */
+	uint32_t *back;      /* [size] how often it has come back */
+	uint32_t *back_told; /* [size] of these, told by perf_job_next_back() */
 	struct perf_stash *first, *last; /* notes that came before they were asked for */
 	uint8_t *buf;                    /* [MC_NOTE_MAX] for building a note */
 	bool progress;                   /* leader draws a bar: the others send what it needs */
@@ -65,10 +69,19 @@ void perf_job_close(struct perf_job *j);
 
 int64_t perf_now_ns(void);
 uint32_t perf_job_leader(const struct perf_job *j); /* lowest rank that is not known to be dead */
-bool perf_job_faults(struct perf_job *j);           /* take news of deaths; true: there were some */
+bool perf_job_faults(struct perf_job *j);           /* take news of deaths and returns; true: there were some */
+/* It is lost: for good, or down until it comes back, as await_ns says. */
 void perf_job_mark_dead(struct perf_job *j, uint32_t peer);
-bool perf_job_know(struct perf_job *j, uint32_t peer); /* of another job; false: out of memory */
-void perf_job_revive(struct perf_job *j, uint32_t peer); /* it is there again, as another process */
+bool perf_job_know(struct perf_job *j, uint32_t peer);           /* of another job; false: out of memory */
+void perf_job_revive(struct perf_job *j, uint32_t peer);         /* it is there again, as another process */
+bool perf_job_down(const struct perf_job *j, uint32_t peer);     /* lost, but may come back */
+bool perf_job_next_back(struct perf_job *j, uint32_t *peer_out); /* one that has come back; false: no more */
+/* The process that the rank is now, as in mc_note.epoch; 0: not known. */
+uint64_t perf_job_epoch(const struct perf_job *j, uint32_t peer);
+/* How often this rank has been started before, by mcrun --on-failure restart. */
+uint32_t perf_job_again(void);
+/* Does the launcher start dead ranks again? */
+bool perf_job_restarts(void);
 /* "decode.1 (rank 3)" */
 const char *perf_job_name(const struct perf_job *j, uint32_t peer, char *buf, size_t len);
 __attribute__((format(printf, 2, 3))) void perf_job_say(const struct perf_job *j, const char *fmt,

@@ -12,6 +12,7 @@ enum { PHASE_INPUT = 1, PHASE_POOLS = 2, PHASE_RESHARD = 3 };
 enum { FLAG_PROGRESS = 1 };
 #define INPUT_NS INT64_C(60000000000)
 #define LATE_NS  INT64_C(10000000000) /* after --timeout: for the ranks to come to an end and be heard */
+#define AWAIT_NS INT64_C(30000000000) /* for a dead rank to come back, where it is started again */
 
 static int64_t clock_ns(clockid_t id)
 {
@@ -84,11 +85,43 @@ static bool agree_on_pools(struct replay *r)
 	return perf_job_agree(&r->job, PHASE_RESHARD, &v, NULL, NULL, 2 * REPLAY_START_NS, &flags);
 }
 
+/*
+ * Started again: the others are at work and agree on nothing any more. A decode rank has lost its cache and asks for
+ * all of its requests anew; a prefill rank is asked anew for what was under way.
+ */
+static bool come_back(struct replay *r, struct perf_err *err)
+{
+	if (r->o.side[KVP_SRC].tp != 0)
+		perf_err_set(err, "with --src and --dst a rank that was started again cannot come back: an instance "
+				  "needs all of its ranks");
+	if (!perf_err_is_set(err) && replay_load(r, err) && replay_pool_choose(r, perf_hostmem_available(), err) > 0 &&
+	    !perf_gather_init(&r->gather, &r->job))
+		perf_err_set(err, "out of memory");
+	if (!perf_err_is_set(err))
+		(void)replay_pools_open(r, err);
+	if (perf_err_is_set(err))
+		perf_job_say(&r->job, "%s", err->text);
+	return !perf_err_is_set(err);
+}
+
+/* A prefill rank that comes back when this decode rank has all it wants: it is to know that, and wait for nothing. */
+static void tell_end(void *arg, uint32_t peer)
+{
+	struct replay *r = arg;
+
+	for (uint32_t p = 0; r->decode_pos != MC_NO_RANK && p < r->prefill_n; p++)
+		if (mc_group_peer(r->job.prefill, p) == peer)
+			(void)perf_job_send(&r->job, peer, perf_tag(PERF_K_END, 0), NULL, 0);
+}
+
 static int run(struct replay *r)
 {
 	r->start_ns = perf_now_ns();
 	r->deadline_ns = r->start_ns + r->o.timeout_ns;
 	r->cpu_start_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	if (r->cut == NULL && perf_job_restarts())
+		r->job.await_ns = AWAIT_NS;
+	r->res.again = perf_job_again();
 	perf_progress_start(&r->gather.progress, r->job.progress && r->job.rank == perf_job_leader(&r->job),
 			    r->trace.n);
 	if (r->prefill_pos != MC_NO_RANK)
@@ -98,9 +131,13 @@ static int run(struct replay *r)
 	r->res.cpu_ns = (uint64_t)(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - r->cpu_start_ns);
 	r->res.cpu_ns -= r->res.check_ns < r->res.cpu_ns ? r->res.check_ns : r->res.cpu_ns;
 	r->res.wall_ns = (uint64_t)(perf_now_ns() - r->start_ns);
+	r->gather.on_back = tell_end;
+	r->gather.on_back_arg = r;
 	if (!perf_gather_run(&r->gather, &r->job, &r->res, 2 * r->o.request_timeout_ns, r->deadline_ns + LATE_NS))
 		return r->gather.bye ? (int)r->gather.exit_code : 1;
-	return replay_report(r);
+	int rc = replay_report(r);
+	perf_gather_farewell(&r->job, (uint32_t)rc);
+	return rc;
 }
 
 int replay_main(int argc, char **argv)
@@ -121,13 +158,10 @@ int replay_main(int argc, char **argv)
 			perf_job_say(&r.job, "%s", err.text);
 		return perf_err_is_set(&err) || s == MC_ERR_CONFIG ? 2 : 1;
 	}
-	if (agree_on_input(&r, &err)) {
-		rc = 1;
-		if (agree_on_pools(&r)) {
-			rc = run(&r);
-			if (perf_job_leader(&r.job) == r.job.rank)
-				perf_gather_farewell(&r.job, (uint32_t)rc);
-		}
+	if (perf_job_again() > 0) {
+		rc = come_back(&r, &err) ? run(&r) : 1;
+	} else if (agree_on_input(&r, &err)) {
+		rc = agree_on_pools(&r) ? run(&r) : 1;
 	}
 	replay_free(&r);
 	perf_job_close(&r.job);

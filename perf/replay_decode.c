@@ -22,10 +22,11 @@ struct pair {
 	uint32_t flying;
 	int64_t heard_ns; /* last word about one of them */
 	bool lost;        /* dead, or silent for too long */
-	bool away;        /* dead, but it may come back: it is of another job */
+	bool away;        /* dead, but it may come back: it is of another job, or is started again */
 	uint64_t epoch;   /* of the process that is dead, or there */
 	uint32_t *redo;   /* [window] requests that were under way when it died */
 	uint32_t redo_n;
+	uint32_t back; /* times that it has come back, seen so far */
 };
 
 struct decode {
@@ -101,15 +102,20 @@ static void lose_pair(struct decode *d, uint32_t p, const char *why, bool blocks
 			     why, n);
 }
 
-/* A rank of another job has died. Its job may be started again: what was under way is asked for once more then. */
-static void suspend_pair(struct decode *d, uint32_t p)
+/*
+ * A prefill rank has died and may come back: what it was asked for is asked for once more then. now: the process that
+ * it is, if it is back already; 0: it is not. What that process was asked for is under way.
+ */
+static void suspend_pair(struct decode *d, uint32_t p, uint64_t now)
 {
 	struct pair *pair = &d->pair[p];
 	char who[64];
 
+	pair->flying = 0;
 	for (struct recv **at = &d->flying; *at != NULL;) {
 		struct recv *v = *at;
-		if (v->prefill != p) {
+		if (v->prefill != p || v->epoch == now) {
+			pair->flying += v->prefill == p;
 			at = &v->next;
 			continue;
 		}
@@ -117,11 +123,21 @@ static void suspend_pair(struct decode *d, uint32_t p)
 		pair->redo[pair->redo_n++] = v->request;
 		recv_free(d, v, true);
 	}
-	pair->flying = 0;
 	pair->away = true;
 	pair->heard_ns = perf_now_ns();
 	perf_job_say(&d->r->job, "%s died: %u requests wait for its return",
 		     perf_job_name(&d->r->job, pair->peer, who, sizeof(who)), pair->redo_n);
+}
+
+/* Of this job the launcher's word counts, of another one the directory's. */
+static bool is_back(struct replay *r, struct pair *pair)
+{
+	if (r->o.with_n != 0)
+		return replay_other_back(r, pair->peer, &pair->epoch);
+	if (r->job.dead[pair->peer] || perf_job_down(&r->job, pair->peer))
+		return false;
+	pair->back = r->job.back[pair->peer];
+	return true;
 }
 
 static void check_away(struct decode *d, uint32_t p)
@@ -130,13 +146,32 @@ static void check_away(struct decode *d, uint32_t p)
 	struct pair *pair = &d->pair[p];
 	char who[64];
 
-	if (replay_other_back(r, pair->peer, &pair->epoch)) {
+	if (is_back(r, pair)) {
 		pair->away = false;
 		perf_job_say(&r->job, "%s is back", perf_job_name(&r->job, pair->peer, who, sizeof(who)));
-	} else if (perf_now_ns() - pair->heard_ns > r->o.request_timeout_ns + GRACE_NS) {
+	} else if (r->o.with_n == 0 ? r->job.dead[pair->peer]
+				    : perf_now_ns() - pair->heard_ns > r->o.request_timeout_ns + GRACE_NS) {
 		r->res.failed += pair->redo_n;
 		pair->redo_n = 0;
 		lose_pair(d, p, "did not come back", true);
+	}
+}
+
+/* Has it died, for good or not? */
+static void check_death(struct decode *d, uint32_t p)
+{
+	struct replay *r = d->r;
+	struct pair *pair = &d->pair[p];
+
+	if (r->o.with_n != 0) {
+		if (r->job.dead[pair->peer])
+			suspend_pair(d, p, 0);
+	} else if (perf_job_down(&r->job, pair->peer)) {
+		suspend_pair(d, p, 0);
+	} else if (pair->back != r->job.back[pair->peer]) {
+		suspend_pair(d, p, perf_job_epoch(&r->job, pair->peer));
+	} else if (r->job.dead[pair->peer]) {
+		lose_pair(d, p, "died", true);
 	}
 }
 
@@ -153,11 +188,10 @@ static void check_pairs(struct decode *d)
 			continue;
 		if (pair->away)
 			check_away(d, p);
-		else if (r->job.dead[pair->peer] && r->o.with_n != 0)
-			suspend_pair(d, p);
-		else if (r->job.dead[pair->peer])
-			lose_pair(d, p, "died", true);
-		else if (pair->flying > 0 && now - pair->heard_ns > r->o.request_timeout_ns + GRACE_NS)
+		else
+			check_death(d, p);
+		if (!pair->lost && !pair->away && pair->flying > 0 &&
+		    now - pair->heard_ns > r->o.request_timeout_ns + GRACE_NS)
 			lose_pair(d, p, "is silent", false);
 	}
 }
@@ -256,10 +290,20 @@ static bool admit(struct decode *d, uint32_t p)
 		return false;
 	}
 	step(d, p);
+	v->epoch = perf_job_epoch(&r->job, pair->peer);
 	s = mc_counter_open(r->job.ctx, perf_tag(PERF_K_DONE, v->request), pair->peer, &v->counter);
 	v->sent_ns = perf_now_ns();
-	if (s != MC_OK || !send_table(d, v)) {
-		count_failed(d, v->request, s != MC_OK ? mc_status_text(s) : "its block table could not be sent");
+	if (s == MC_ERR_PEER_DOWN)
+		perf_job_mark_dead(&r->job, pair->peer);
+	if (s == MC_OK && !send_table(d, v))
+		s = MC_ERR_PEER_DOWN;
+	if (s != MC_OK && perf_job_down(&r->job, pair->peer)) {
+		pair->redo[pair->redo_n++] = v->request; /* until it is back */
+		recv_free(d, v, true);
+		return true;
+	}
+	if (s != MC_OK) {
+		count_failed(d, v->request, mc_status_text(s));
 		recv_free(d, v, true);
 		return true;
 	}
@@ -287,7 +331,8 @@ static bool admit_all(struct decode *d, int64_t *wait_ns)
 		int64_t now = perf_now_ns(), due;
 		for (uint32_t p = 0; p < r->prefill_n; p++) {
 			struct pair *pair = &d->pair[p];
-			if (pair->lost || pair->away || next_of(pair) >= r->trace.n || pair->flying >= r->o.window)
+			if (pair->lost || pair->away || next_of(pair) >= r->trace.n || pair->flying >= r->o.window ||
+			    perf_job_down(&r->job, pair->peer))
 				continue;
 			if (best == MC_NO_RANK || next_of(pair) < next_of(&d->pair[best]))
 				best = p;
@@ -313,11 +358,12 @@ static bool admit_all(struct decode *d, int64_t *wait_ns)
 /* ---- arrival
  * ----------------------------------------------------------------------------------------------------------- */
 
-static struct recv *take_flying(struct decode *d, uint32_t peer, uint64_t request)
+static struct recv *take_flying(struct decode *d, const struct mc_note *note)
 {
 	for (struct recv **at = &d->flying; *at != NULL; at = &(*at)->next) {
 		struct recv *v = *at;
-		if (v->request != request || d->pair[v->prefill].peer != peer)
+		if (v->request != perf_tag_number(note->tag) || d->pair[v->prefill].peer != note->peer ||
+		    v->epoch != note->epoch)
 			continue;
 		*at = v->next;
 		d->pair[v->prefill].flying--;
@@ -352,12 +398,12 @@ static void take_note(struct decode *d, const struct mc_note *note)
 
 	switch (perf_tag_kind(note->tag)) {
 	case PERF_K_DONE:
-		v = take_flying(d, note->peer, perf_tag_number(note->tag));
+		v = take_flying(d, note);
 		if (v != NULL)
 			arrived(d, v);
 		return;
 	case PERF_K_FAIL:
-		v = take_flying(d, note->peer, perf_tag_number(note->tag));
+		v = take_flying(d, note);
 		if (v == NULL)
 			return;
 		perf_rd_init(&rd, note->data, note->len);
@@ -475,7 +521,7 @@ static bool begin(struct decode *d)
 		return false;
 	for (uint32_t p = 0; p < r->prefill_n; p++) {
 		d->pair[p].peer = mc_group_peer(r->job.prefill, p);
-		d->pair[p].epoch = replay_other_epoch(r, d->pair[p].peer);
+		d->pair[p].epoch = perf_job_epoch(&r->job, d->pair[p].peer);
 		d->pair[p].redo = calloc(r->o.window, sizeof(*d->pair[p].redo));
 		if (d->pair[p].redo == NULL)
 			return false;

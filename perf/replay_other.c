@@ -111,13 +111,6 @@ void replay_other_tell(struct replay *r, uint64_t tag)
 	}
 }
 
-uint64_t replay_other_epoch(const struct replay *r, uint32_t peer)
-{
-	struct mc_peer_info info = {.size = sizeof(info)};
-
-	return mc_peer_query(r->job.ctx, peer, &info) == MC_OK ? info.epoch : 0;
-}
-
 bool replay_other_back(struct replay *r, uint32_t peer, uint64_t *epoch)
 {
 	struct mc_peer_info info = {.size = sizeof(info)};

@@ -21,6 +21,5 @@ void replay_other_tell(struct replay *r, uint64_t tag);
 /* Is a rank of the other job that was lost there again, as a new process? *epoch: the one that was lost, then the new
  * one. */
 bool replay_other_back(struct replay *r, uint32_t peer, uint64_t *epoch);
-uint64_t replay_other_epoch(const struct replay *r, uint32_t peer);
 
 #endif

@@ -5,8 +5,9 @@
 
 #include "replay_other.h"
 
-#define IDLE_NS     INT64_C(50000000) /* longest sleep between two looks for deaths */
-#define PUT_WAIT_NS INT64_C(1000000)  /* with puts under way: between two looks for notes */
+#define IDLE_NS     INT64_C(50000000)    /* longest sleep between two looks for deaths */
+#define PUT_WAIT_NS INT64_C(1000000)     /* with puts under way: between two looks for notes */
+#define POOL_NS     INT64_C(10000000000) /* for the pool of a decode rank that has come back */
 
 /* A request on its way. */
 struct send {
@@ -29,6 +30,7 @@ struct prefill {
 	struct queue ready, flying;
 	struct send **partial; /* [decode_n] table not complete yet */
 	bool *ended;           /* [decode_n] no more requests from there */
+	uint64_t *epoch;       /* [decode_n] process that its requests are of */
 	struct mc_slice *slice;
 	uint64_t slice_room;
 	struct perf_spans spans;
@@ -69,6 +71,8 @@ static uint32_t peer_of(const struct prefill *p, uint32_t decode)
 
 static bool decode_gone(const struct prefill *p, uint32_t decode)
 {
+	if (perf_job_down(&p->r->job, peer_of(p, decode)))
+		return true; /* and what it asked for with it: when it is back it asks again */
 	return p->r->job.dead[peer_of(p, decode)] || p->r->rmem[decode] == NULL;
 }
 
@@ -153,6 +157,55 @@ static bool take_table(struct prefill *p, uint32_t d, const struct mc_note *note
 	return true;
 }
 
+static void drop_requests(struct prefill *p, uint32_t d)
+{
+	send_free(p->partial[d]);
+	p->partial[d] = NULL;
+	for (struct send **at = &p->ready.first; *at != NULL;) {
+		if ((*at)->decode == d)
+			send_free(queue_take(&p->ready, at));
+		else
+			at = &(*at)->next;
+	}
+	for (struct send **at = &p->flying.first; *at != NULL;) {
+		if ((*at)->decode != d) {
+			at = &(*at)->next;
+			continue;
+		}
+		struct send *s = queue_take(&p->flying, at);
+		(void)mc_req_cancel(s->req); /* it has ended, or ends now: its peer is no more */
+		(void)perf_pool_give(&p->r->pool, s->src, s->n);
+		send_free(s);
+	}
+}
+
+/*
+ * Is the note of the process that the decode rank is? One that was started again is taken on here: what the old one had
+ * asked for is void, and the pool is another.
+ */
+static bool same_process(struct prefill *p, uint32_t d, const struct mc_note *note)
+{
+	struct replay *r = p->r;
+	char who[64], pool[MC_NAME_MAX];
+
+	if (note->epoch == p->epoch[d])
+		return true;
+	if (note->epoch != perf_job_epoch(&r->job, note->peer))
+		return false; /* late word of one that is no more */
+	drop_requests(p, d);
+	p->epoch[d] = note->epoch;
+	p->ended[d] = false;
+	mc_rmem_release(r->rmem[d]);
+	replay_pool_name(r, pool);
+	mc_status_t s = mc_mem_lookup(r->job.ctx, note->peer, pool, POOL_NS, &r->rmem[d]);
+	if (s == MC_OK)
+		return true;
+	r->rmem[d] = NULL;
+	perf_job_say(&r->job, "cannot reach the pool of %s, which is back: %s",
+		     perf_job_name(&r->job, note->peer, who, sizeof(who)), mc_status_text(s));
+	return false;
+}
+
 static void take_note(struct prefill *p, const struct mc_note *note)
 {
 	struct replay *r = p->r;
@@ -161,6 +214,8 @@ static void take_note(struct prefill *p, const struct mc_note *note)
 
 	switch (perf_tag_kind(note->tag)) {
 	case PERF_K_REQ:
+		if (d != MC_NO_RANK && !same_process(p, d, note))
+			return;
 		if (d != MC_NO_RANK && r->rmem[d] != NULL && take_table(p, d, note))
 			return;
 		perf_job_say(&r->job, "malformed block table of request %llu from %s",
@@ -170,7 +225,7 @@ static void take_note(struct prefill *p, const struct mc_note *note)
 		replay_stop(r);
 		return;
 	case PERF_K_END:
-		if (d != MC_NO_RANK)
+		if (d != MC_NO_RANK && note->epoch == p->epoch[d])
 			p->ended[d] = true;
 		return;
 	case PERF_K_STOP:
@@ -267,7 +322,7 @@ static void launch(struct prefill *p, struct send *s)
 	}
 	if (status == MC_ERR_PEER_DOWN)
 		perf_job_mark_dead(&r->job, peer_of(p, s->decode));
-	else
+	else if (status != MC_ERR_STALE) /* of a process that was started again since: the new one asks itself */
 		tell_failed(p, s, status);
 	s->req = NULL;
 	(void)perf_pool_give(&r->pool, s->src, s->n);
@@ -306,7 +361,7 @@ static void finish(struct prefill *p, struct send *s, mc_status_t status)
 		(void)perf_spans_add(&p->spans, s->start_ns, s->start_ns + (int64_t)st.total_ns);
 	} else if (status == MC_ERR_PEER_DOWN) {
 		perf_job_mark_dead(&r->job, peer_of(p, s->decode));
-	} else if (!r->stop) {
+	} else if (!r->stop && status != MC_ERR_STALE) {
 		tell_failed(p, s, status);
 	}
 	(void)perf_pool_give(&r->pool, s->src, s->n);
@@ -332,7 +387,7 @@ static bool reap(struct prefill *p)
 static bool all_ended(const struct prefill *p)
 {
 	for (uint32_t d = 0; d < p->r->decode_n; d++) {
-		if (!p->ended[d] && !decode_gone(p, d))
+		if (perf_job_down(&p->r->job, peer_of(p, d)) || (!p->ended[d] && !decode_gone(p, d)))
 			return false;
 	}
 	return p->ready.first == NULL && p->flying.first == NULL;
@@ -401,7 +456,10 @@ void replay_prefill(struct replay *r)
 	p.flying.end = &p.flying.first;
 	p.partial = calloc(r->decode_n, sizeof(struct send *));
 	p.ended = calloc(r->decode_n, sizeof(*p.ended));
-	if (p.partial == NULL || p.ended == NULL) {
+	p.epoch = calloc(r->decode_n, sizeof(*p.epoch));
+	for (uint32_t d = 0; p.epoch != NULL && d < r->decode_n; d++)
+		p.epoch[d] = perf_job_epoch(&r->job, peer_of(&p, d));
+	if (p.partial == NULL || p.ended == NULL || p.epoch == NULL) {
 		perf_job_say(&r->job, "out of memory");
 		r->res.fatal++;
 		replay_stop(r);
@@ -422,5 +480,6 @@ void replay_prefill(struct replay *r)
 	perf_spans_free(&p.spans);
 	free(p.partial);
 	free(p.ended);
+	free(p.epoch);
 	free(p.slice);
 }

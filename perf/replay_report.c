@@ -47,7 +47,8 @@ static void judge(const struct replay *r, struct totals *t)
 {
 	if (t->ranks_lost > 0 || t->errors > 0 || t->sum.not_run > 0)
 		return;
-	if (r->o.with_n == 0 && t->sum.put_bytes != t->sum.bytes) {
+	/* of a process that was started again one side counts what it did before, the other does not */
+	if (r->o.with_n == 0 && t->sum.again == 0 && t->sum.put_bytes != t->sum.bytes) {
 		perf_job_say(&r->job, "%" PRIu64 " bytes were put but %" PRIu64 " were notified", t->sum.put_bytes,
 			     t->sum.bytes);
 		t->errors++;
@@ -140,6 +141,8 @@ static void say_work(struct perf_report *rep, const struct replay *r, const stru
 	perf_report_u64(rep, "wrong_blocks", t->sum.wrong > 0 ? "wrong blocks" : NULL, t->sum.wrong, NULL);
 	perf_report_u64(rep, "not_run", t->sum.not_run > 0 ? "not run" : NULL, t->sum.not_run, "the run ended early");
 	perf_report_u64(rep, "ranks_lost", t->ranks_lost > 0 ? "ranks lost" : NULL, t->ranks_lost, NULL);
+	perf_report_u64(rep, "restarts", t->sum.again > 0 ? "restarts" : NULL, t->sum.again,
+			"ranks started again; what they did before is done again");
 }
 
 static double per(double a, double b)

@@ -15,6 +15,7 @@ struct recv {
 	uint32_t *block; /* [n] of the pool */
 	struct mc_counter *counter;
 	int64_t sent_ns;
+	uint64_t epoch; /* of the prefill process that was given the table */
 };
 
 /*

@@ -39,8 +39,11 @@ struct mc_boot_ops {
 	/* What a rank published, MC_ERR_BOOT: nothing is known of it; started again: at its first or latest start.
 	 * *blob_out is borrowed until the next get or close. */
 	mc_status_t (*get)(struct mc_boot *boot, uint32_t rank, const void **blob_out, uint32_t *len_out);
-	/* MC_OK: *rank_out died (told by the launcher); MC_ERR_AGAIN: no news. Clears event_fd when empty. */
-	mc_status_t (*next_dead)(struct mc_boot *boot, uint32_t *rank_out);
+	/*
+	 * MC_OK: *rank_out died (told by the launcher), *start_out times it had been started before; MC_ERR_AGAIN: no
+	 * news. Clears event_fd when empty.
+	 */
+	mc_status_t (*next_dead)(struct mc_boot *boot, uint32_t *rank_out, uint32_t *start_out);
 	void (*close)(struct mc_boot *boot); /* ends within 5 s also when the launcher is gone */
 };
 

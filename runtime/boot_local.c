@@ -292,8 +292,9 @@ static mc_status_t hub_get(struct mc_boot *boot, uint32_t rank, const void **blo
 }
 
 /* Nobody tells a hub of deaths: its contexts live and die with the process. */
-static mc_status_t no_deaths(struct mc_boot *boot, uint32_t *rank_out)
+static mc_status_t no_deaths(struct mc_boot *boot, uint32_t *rank_out, uint32_t *start_out)
 {
+	(void)start_out;
 	(void)boot;
 	(void)rank_out;
 	return MC_ERR_AGAIN;

@@ -35,6 +35,8 @@
 #define REGISTER_LIMIT_NS   INT64_C(5000000000)
 #define UNREGISTER_LIMIT_NS INT64_C(1000000000)
 
+#define START_KEY "mc.start" /* mcrun says with a death which start of the rank it was */
+
 enum { BLOB_MAX = 65536 };
 
 /* The library's keys outlive a context, so their count must, too: the one thing here that belongs to the process. */
@@ -48,9 +50,10 @@ struct events {
 	int fd;
 	char nspace[PMIX_MAX_NSLEN + 1];
 	uint32_t rank, size;
-	uint32_t head, tail; /* in queue; a rank dies once, so size places are enough */
+	uint32_t head, tail; /* in queue, modulo size; a rank stands in it once, so size places are enough */
 	bool server_lost, server_lost_told;
-	bool *known;
+	uint32_t *deaths; /* [size] starts of the rank that are known to have ended */
+	uint32_t *told;   /* [size] of these, told by next_dead */
 	uint32_t *queue;
 };
 
@@ -67,7 +70,8 @@ static void events_unref(struct events *ev)
 		return;
 	pthread_mutex_destroy(&ev->lock);
 	close(ev->fd);
-	free(ev->known);
+	free(ev->deaths);
+	free(ev->told);
 	free(ev->queue);
 	free(ev);
 }
@@ -78,9 +82,10 @@ static struct events *events_new(const pmix_proc_t *self, uint32_t size)
 
 	if (ev == NULL)
 		return NULL;
-	ev->known = calloc(size, sizeof(*ev->known));
+	ev->deaths = calloc(size, sizeof(*ev->deaths));
+	ev->told = calloc(size, sizeof(*ev->told));
 	ev->queue = calloc(size, sizeof(*ev->queue));
-	if (ev->known == NULL || ev->queue == NULL)
+	if (ev->deaths == NULL || ev->told == NULL || ev->queue == NULL)
 		goto undo_arrays;
 	ev->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (ev->fd < 0)
@@ -95,7 +100,8 @@ static struct events *events_new(const pmix_proc_t *self, uint32_t size)
 undo_fd:
 	close(ev->fd);
 undo_arrays:
-	free(ev->known);
+	free(ev->deaths);
+	free(ev->told);
 	free(ev->queue);
 	free(ev);
 	return NULL;
@@ -110,15 +116,18 @@ static void events_signal(struct events *ev)
 		return;
 }
 
-static void events_add(struct events *ev, const pmix_proc_t *proc, pmix_status_t code)
+/* start: which of its processes it was, 0 the first. */
+static void events_add(struct events *ev, const pmix_proc_t *proc, uint32_t start, pmix_status_t code)
 {
 	const bool ours = strncmp(proc->nspace, ev->nspace, PMIX_MAX_NSLEN) == 0;
 
 	pthread_mutex_lock(&ev->lock);
 	if (ours && proc->rank < ev->size) {
-		if (!ev->known[proc->rank] && proc->rank != ev->rank) {
-			ev->known[proc->rank] = true;
-			ev->queue[ev->tail++] = proc->rank;
+		uint32_t r = proc->rank;
+		if (start >= ev->deaths[r] && start < UINT32_MAX && r != ev->rank) {
+			if (ev->deaths[r] == ev->told[r])
+				ev->queue[ev->tail++ % ev->size] = r;
+			ev->deaths[r] = start + 1;
 			events_signal(ev);
 		}
 	} else if (code == PMIX_ERR_LOST_CONNECTION && !ev->server_lost) {
@@ -142,15 +151,19 @@ static void event_cb(size_t id, pmix_status_t status, const pmix_proc_t *source,
 {
 	struct events *ev = events_of(info, info_n);
 	const pmix_proc_t *affected = source;
+	uint32_t start = 0;
 
 	(void)id;
 	(void)results;
 	(void)results_n;
-	for (size_t i = 0; i < info_n; i++)
+	for (size_t i = 0; i < info_n; i++) {
 		if (PMIX_CHECK_KEY(&info[i], PMIX_EVENT_AFFECTED_PROC) && info[i].value.type == PMIX_PROC)
 			affected = info[i].value.data.proc;
+		else if (PMIX_CHECK_KEY(&info[i], START_KEY) && info[i].value.type == PMIX_UINT32)
+			start = info[i].value.data.uint32;
+	}
 	if (ev != NULL && affected != NULL)
-		events_add(ev, affected, status);
+		events_add(ev, affected, start, status);
 	/* Not "action complete": whoever else in this process wants to know, e.g. MPI, comes next. */
 	if (cbfunc != NULL)
 		cbfunc(PMIX_SUCCESS, NULL, 0, NULL, NULL, cbdata);
@@ -511,15 +524,17 @@ static mc_status_t pmix_get(struct mc_boot *boot, uint32_t rank, const void **bl
 }
 
 /* Beyond the contract, once: MC_ERR_BOOT when the server is gone and no more news can come. */
-static mc_status_t pmix_next_dead(struct mc_boot *boot, uint32_t *rank_out)
+static mc_status_t pmix_next_dead(struct mc_boot *boot, uint32_t *rank_out, uint32_t *start_out)
 {
 	struct events *ev = boot->events;
 	mc_status_t s = MC_ERR_AGAIN;
 	uint64_t count;
 
 	pthread_mutex_lock(&ev->lock);
-	if (ev->head < ev->tail) {
-		*rank_out = ev->queue[ev->head++];
+	if (ev->head != ev->tail) {
+		*rank_out = ev->queue[ev->head++ % ev->size];
+		ev->told[*rank_out] = ev->deaths[*rank_out];
+		*start_out = ev->told[*rank_out] - 1;
 		s = MC_OK;
 	} else if (ev->server_lost && !ev->server_lost_told) {
 		ev->server_lost_told = true;

@@ -99,10 +99,11 @@ static void on_event(struct mc_ctx *ctx, struct mc_be_slot *slot, const struct m
 
 static void check_boot(struct mc_ctx *ctx)
 {
-	uint32_t rank;
-	while (ctx->boot_ops->next_dead(ctx->boot, &rank) == MC_OK) {
+	uint32_t rank, start;
+	while (ctx->boot_ops->next_dead(ctx->boot, &rank, &start) == MC_OK) {
 		struct mc_peer *p = mc_peer_get(ctx, rank);
-		if (p != NULL && rank != ctx->rank && !p->left)
+		/* late news of a process whose successor is here already is no news */
+		if (p != NULL && rank != ctx->rank && !p->left && p->again <= start)
 			mc_peer_fail(p, MC_ERR_PEER_DOWN, "the launcher reports its death");
 	}
 }

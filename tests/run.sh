@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # usage: run.sh PRESET...   build each preset and run its tests; the last line gives the total.
-#   release: every test.  asan: all but style, install and rdma.  tsan: unit, coll, prop, contract, fuzz corpus and etcd.
+#   release: every test.  asan: all but style, install, cluster and rdma.  tsan: unit, coll, prop, contract, fuzz corpus and etcd.
 # Exit: 0 only if everything was built and nothing failed. JOBS: build processes (default: cores).
 set -u
 cd "$(dirname "$0")/.." || exit 1

@@ -90,7 +90,7 @@ static void single__exchange_and_get(void **state)
 	struct mc_boot_info info, other_info;
 	struct mc_boot *boot, *other;
 	const void *blob;
-	uint32_t len, rank;
+	uint32_t len, rank, start;
 
 	(void)state;
 	assert_int_equal(mc_boot_single.open(&cfg, &boot, &info), MC_OK);
@@ -107,7 +107,7 @@ static void single__exchange_and_get(void **state)
 	assert_int_equal(mc_boot_single.exchange(boot, NULL, 0, 0), MC_OK);
 	assert_int_equal(mc_boot_single.get(boot, 0, &blob, &len), MC_OK);
 	assert_int_equal(len, 0);
-	assert_int_equal(mc_boot_single.next_dead(boot, &rank), MC_ERR_AGAIN);
+	assert_int_equal(mc_boot_single.next_dead(boot, &rank, &start), MC_ERR_AGAIN);
 	/* Two processes that are alone must never be taken for one job. */
 	assert_int_equal(mc_boot_single.open(&cfg, &other, &other_info), MC_OK);
 	assert_string_not_equal(info.job, other_info.job);
@@ -237,7 +237,7 @@ static void hub_exchange__too_long_or_too_early(void **state)
 	struct mc_boot_info info;
 	struct mc_boot *boot;
 	const void *blob;
-	uint32_t len, rank;
+	uint32_t len, rank, start;
 
 	(void)state;
 	assert_int_equal(open_rank(hub, 0, &boot, &info), MC_OK);
@@ -249,7 +249,7 @@ static void hub_exchange__too_long_or_too_early(void **state)
 	assert_int_equal(mc_boot_hub.get(boot, 0, &blob, &len), MC_OK);
 	assert_int_equal(len, BLOB_MAX);
 	assert_memory_equal(blob, big, BLOB_MAX);
-	assert_int_equal(mc_boot_hub.next_dead(boot, &rank), MC_ERR_AGAIN);
+	assert_int_equal(mc_boot_hub.next_dead(boot, &rank, &start), MC_ERR_AGAIN);
 	mc_boot_hub.close(boot);
 	mc_boot_hub.close(NULL);
 	mc_hub_free(hub);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * pmix_forger.c - a PMIx client that claims to be another user: libpmix asks geteuid() and getegid() for what it writes into
- * its greeting, and finds these. Prints "in" and publishes a key if the server believes it; else ends with a code that is not 0.
+ * pmix_forger.c - a PMIx client that claims to be another user: libpmix asks geteuid() and getegid() for what it
+ * writes into its greeting, and finds these. Prints "in" and publishes a key if the server believes it; else ends with
+ * a code that is not 0.
  */
 #include <pmix.h>
 

@@ -8,8 +8,8 @@
  *   abort R C    rank R calls PMIx_Abort(C, "probe gives up"), the others wait for ever
  *   dead R       rank R kills itself after the first fence; the others wait to be told, fence again, print and leave
  *   diefence R   rank R kills itself between init and fence; the others fence
- *   again R N C  rank R dies at the end of its first N starts, by exit code C or, if that is 0, a signal; at each it reads
- *                what the others have put; they wait to be told so often, and leave
+ *   again R N C  rank R dies at the end of its first N starts, by exit code C or, if that is 0, a signal; at each it
+ *                reads what the others have put; they wait to be told so often, and leave
  *   hang         join, fence, print "ready", wait for ever
  *   publish      rank 0 publishes, all look it up, rank 0 takes it back
  *   time FILE    like fence; rank 0 then writes the monotonic time (ns) to FILE

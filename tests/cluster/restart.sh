@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# --on-failure restart on three hosts: a decode rank on another host is killed ten times in the middle of a replay over TCP, comes
+# back each time under its agent, asks for its requests anew and is served; all bytes are verified in the end.
+set -u
+. "$(dirname "$0")/lib_hosts.sh"
+. "$(dirname "$0")/lib_slurm.sh"
+need_mpirun
+need_probe
+hosts 3
+
+# PMIx alone: a new process of a rank finds what ranks on other hosts have put, and all are told of each death
+run 0 --engine openmpi --hosts "$h0:1,$h1:1,$h2:1" --on-failure restart:3 -n 3 "$probe" again 2 3
+for k in 0 1 2 3; do has out "^\[2\] start $k sees 2 others$" 1; done
+has out "told 3 times that 2 died$" 2
+has err "^mcrun: rank 2 on host $h2 was killed by signal 9 .Killed.; it is started again .[123] of 3.$" 3
+has err "^mcrun: started again: 2 3 times$" 1
+no_orphans
+
+# kill_ten ENGINE...
+kill_ten()
+{
+	local last=0 got=0 pid k
+	rm -f report.json
+	: >err
+	"$work/on" "$h0" "$@" --on-failure restart:20 --prefill 2 --decode 4 "$mcperf" replay --trace "$sample" --model llama-3.1-8b \
+		--layers 1 --speed 8 --progress always --request-timeout 20 --transport tcp --json "$work/report.json" >out 2>err \
+		</dev/null &
+	job=$!
+	within 60000 grep -qE '\] ([5-9]|[1-5][0-9])/60 requests' err || fail "the replay does not get under way"
+	for ((k = 1; k <= 10; k++)); do
+		anew() { pid=$(rank_pid "$h2" 5) && [ "$pid" != "$last" ] && [ "$(ls "/proc/$pid/task" | wc -l)" -ge 3 ]; }
+		within 60000 anew || fail "rank 5 does not come back for death $k"
+		last=$(rank_pid "$h2" 5)
+		kill -9 "$last"
+		said() { grep -qE "rank 5 .* it is started again \($k of 20\)" err; }
+		within 10000 said || fail "death $k of rank 5 is not reported"
+	done
+	dead_job() { ! alive "$job"; }
+	within 200000 dead_job || { kill -9 "$job"; fail "the job hangs"; }
+	wait "$job" || got=$?
+	expect "code" $got 0
+	all_verified 60
+	[ "$(field restarts)" -ge 10 ] || fail "report: $(field restarts) restarts"
+	has err "^mcrun: started again: .*decode.3 10 times" 1
+	no_orphans 8000
+}
+kill_ten "$mcrun" --engine openmpi --hosts "$h0:2,$h1:2,$h2:2"
+if command -v slurmctld >/dev/null && command -v munged >/dev/null; then
+	slurm_up
+	kill_ten salloc -Q -N 3 --ntasks-per-node=2 "$mcrun"
+else
+	echo "(without Slurm, which is not installed)"
+fi
+passed
