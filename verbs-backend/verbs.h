@@ -410,7 +410,7 @@ void mc_vb_touch(struct vb_link *link); /* it is used */
 void mc_vb_wake(struct vb_link *link);
 void mc_vb_idle_evict(struct mc_be *be, const struct vb_link *wanting); /* another one gives way, if one is idle */
 
-void mc_vb_starved_set(struct vb_link *link, bool starved);
+void mc_vb_starved_set(struct vb_link *link);
 void mc_vb_starving(struct vb_rail *rail, int err);
 
 /* verbs_qp.c */

@@ -46,12 +46,12 @@ void mc_vb_idle_evict(struct mc_be *be, const struct vb_link *wanting)
 	}
 }
 
-/* Its deadlines wait while others have the queue pairs. */
-void mc_vb_starved_set(struct vb_link *link, bool starved)
+/* Its deadlines wait while others have the queue pairs, until a rail is up again. */
+void mc_vb_starved_set(struct vb_link *link)
 {
-	if (starved && !link->starved)
+	if (!link->starved)
 		link->starved_ns = mc_now_ns();
-	link->starved = starved;
+	link->starved = true;
 }
 
 /* No queue pair, or fewer than wanted: said once; and who was not used for longest gives way. */
@@ -62,7 +62,7 @@ void mc_vb_starving(struct vb_rail *rail, int err)
 	struct vb_nic *nic = &be->nic[rail->nic];
 	char where[512] = "";
 
-	mc_vb_starved_set(link, true);
+	mc_vb_starved_set(link);
 	if (err == EAGAIN || err == ENOMEM)
 		mc_vb_idle_evict(be, link);
 	if (be->limit_told || nic->qp_n >= be->plan.qp_budget)

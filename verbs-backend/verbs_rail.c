@@ -112,7 +112,6 @@ static int qps_make(struct vb_rail *rail, uint32_t n)
 		mc_vb_starving(rail, err);
 	if (rail->qp_n == 0)
 		return err;
-	rail->link->starved = false;
 	return 0;
 }
 
@@ -308,7 +307,7 @@ static void on_offer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 	int err = 0;
 
 	if (m->status != 0) { /* the leader has no queue pairs and asks for some of ours */
-		mc_vb_starved_set(link, m->status == EAGAIN);
+		mc_vb_starved_set(link);
 		mc_vb_idle_evict(link->be, link);
 		return;
 	}
@@ -344,7 +343,8 @@ static void on_answer(struct vb_rail *rail, const struct vb_ctl_msg *m)
 	int err;
 
 	if (m->status != 0) {
-		mc_vb_starved_set(link, m->status == EAGAIN);
+		if (m->status == EAGAIN)
+			mc_vb_starved_set(link);
 		rail->peer_down = true; /* it has nothing */
 		mc_vb_rail_fail(rail, false, "the peer cannot: %s", strerror(m->status));
 		return;
@@ -389,7 +389,7 @@ static void fail_log(struct vb_rail *rail, bool was_up, bool meant)
 	if (was_up && !meant && !rail->idle)
 		mc_warn("verbs: rank %u: rail %s to rank %u has failed: %s; %u of %u rails work", link->be->rank, name,
 			link->addr.rank, rail->why, link->up_n, link->rail_n);
-	else if (!was_up && !rail->tried && !rail->idle)
+	else if (!was_up && !rail->tried && !rail->idle && !link->starved)
 		mc_warn("verbs: rank %u: rail %s to rank %u is not proved: %s", link->be->rank, name, link->addr.rank,
 			rail->why);
 	else
