@@ -50,12 +50,12 @@ ours()
 	sed -n 's/^\[0\].*verbs: rank 0: \([0-9]*\) work requests with \([0-9]*\) doorbells and \([0-9]*\) signalled.*/\1 \2 \3/p' err >counts
 	[ -s counts ] || fail "the backend does not count"
 }
-best() { sort -rn "$1" | head -1; }
+# The second best of five: what disturbs only slows, but the best may be an error of perftest's clock.
+best() { sort -rn "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 4) / 5) + (NR > 1)] }'; }
 ratio() { awk -v a="$(best ours.list)" -v b="$(best refs.list)" 'BEGIN { printf "%.3f", a / b }'; }
 below() { awk -v r="$(ratio)" -v l="$1" 'BEGIN { exit !(r < l) }'; }
 
-# compare OP TOOL SIZE DEPTH BATCH POST LIMIT ITERS: the best of each side counts, since what disturbs only slows; a side that was
-# disturbed throughout gets as many rounds again.
+# compare OP TOOL SIZE DEPTH BATCH POST LIMIT ITERS: in turns, up to four times as many where too many were disturbed.
 compare()
 {
 	local n=0 iters=$((($8 + $5 - 1) / $5)) wrs bells signalled cpu
@@ -76,7 +76,7 @@ compare()
 	printf '{"op":"%s","reference":"%s","size":%s,"depth":%s,"batch":%s,"post_list":%s,"mbs":[%s],"reference_mbs":[%s],"ratio":%s,' \
 		"$1" "$2" "$3" "$4" "$5" "$6" "$(paste -sd, ours.list)" "$(paste -sd, refs.list)" "$(ratio)" >>"$report"
 	printf '"work_requests":%s,"doorbells":%s,"signalled":%s,"cpu_us_per_block":%s}\n' "$wrs" "$bells" "$signalled" "$cpu" >>"$report"
-	at_least "ratio of $1 $3 to $2" "$(ratio)" "$7"
+	at_least "ratio of $1 $3 to $2" "$(ratio)" "$(limit_now "$7")"
 }
 per() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", (b > 0) ? a / b : 0 }'; }
 row='%-4s %-12s %8s %6s %6s %9s %9s %6s %8s %10s %8s\n'
