@@ -93,8 +93,12 @@ static void x_tics(FILE *f, const struct perf_plot *p)
 	fprintf(f, ")\n");
 }
 
+/* Told apart by who does not see all colours, too; references are dashed besides. */
+static const char *const colour_of[] = {"#0072b2", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#000000", "#e69f00"};
+
 static void panel(FILE *f, const struct perf_plot *p, int which)
 {
+	const uint32_t colours = sizeof(colour_of) / sizeof(colour_of[0]);
 	uint32_t colour = 0;
 	bool first = true;
 
@@ -104,9 +108,10 @@ static void panel(FILE *f, const struct perf_plot *p, int which)
 	for (uint32_t i = 0; i < p->n; i++) {
 		if (p->s[i].panel != which)
 			continue;
-		fprintf(f, "%s$S%u using 1:2 with linespoints title '%s' lw %d ps 0.9 pt %u dt %d lc %u",
+		fprintf(f, "%s$S%u using 1:2 with linespoints title '%s' lw %d ps 0.9 pt %u dt %d lc rgb '%s'",
 			first ? "" : ", ", i, p->s[i].name, p->s[i].reference ? 2 : 3,
-			p->s[i].reference ? 4 + colour : 7, p->s[i].reference ? 2 : 1, colour + 1);
+			p->s[i].reference ? 4 + colour : 7, p->s[i].reference ? 2 : 1,
+			colour_of[colour % colours]);
 		colour++;
 		first = false;
 	}
@@ -124,11 +129,11 @@ static void script(FILE *f, const struct perf_plot *p, const char *path)
 			fprintf(f, "%.17g %.17g\n", p->s[i].x[k], p->s[i].y[k]);
 		fprintf(f, "EOD\n");
 	}
-	fprintf(f, "set terminal pngcairo size 1200,%d font 'sans,12' noenhanced background 'white'\nset output '%s'\n",
-		two ? 1000 : 560, path);
+	fprintf(f, "set terminal pngcairo size 1080,%d font 'sans,12' noenhanced background 'white'\nset output '%s'\n",
+		two ? 880 : 500, path);
 	fprintf(f, "set key outside right top vertical Left reverse\nset grid\nset logscale x 2\n");
-	fprintf(f, "set lmargin 11\nset rmargin 34\n");
-	fprintf(f, "set multiplot layout %d,1 title '%s' font 'sans,13'\n", two ? 2 : 1, p->title);
+	fprintf(f, "set lmargin 11\nset rmargin 36\n");
+	fprintf(f, "set multiplot layout %d,1 title \"%s\\n%s\" font 'sans,12'\n", two ? 2 : 1, p->title, p->note);
 	x_tics(f, p);
 	panel(f, p, 0);
 	if (two)

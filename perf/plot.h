@@ -16,6 +16,7 @@ struct perf_plot_series {
 };
 
 struct perf_plot {
+	char note[160]; /* a second line: machine, time, load; no quotes and backslashes */
 	char title[256];
 	const char *x_label, *y_label[2];
 	bool x_bytes; /* x is a size: label as 4K, 1M */

@@ -334,7 +334,7 @@ static void plot_row(struct sweep_out *out, const struct sweep *s, struct sweep_
 		perf_plot_add(p, "mc, best run", 0, false, x, find(c, "gbps_best")->v * unit);
 		perf_plot_add(p, "mc, same bytes as one block", 0, false, x, sweep_median(&row->bulk) * unit);
 		perf_plot_add(p, "CPU of all ranks, per block", 1, false, x, find(c, "cpu_us_per_block")->v);
-		perf_plot_add(p, "in mc_put() per block", 1, false, x,
+		perf_plot_add(p, "inside the call, per block", 1, false, x,
 			      find(c, "post_us")->v / (double)row->shape.blocks);
 		perf_plot_add(p, "request p50, per block", 1, false, x,
 			      find(c, "p50_us")->v / (double)row->shape.blocks);
@@ -386,6 +386,8 @@ bool sweep_out_close(struct sweep_out *out, struct sweep *s, struct perf_err *er
 		snprintf(p->title, sizeof(p->title), "mcperf %s: %s, %s, %s memory, %s, window %llu", s->o.cmd,
 			 sweep_op_name(s->o.op), what, s->o.memory == SWEEP_POOL ? "pool" : "own", link_text(s),
 			 (unsigned long long)s->o.window);
+		snprintf(p->note, sizeof(p->note), "%.40s, %s, commit %.12s, load %.*s", s->header.host,
+			 s->header.when, s->header.commit, (int)strcspn(s->header.load, " "), s->header.load);
 		p->x_label = out->x_batch ? "blocks per request" : "block size";
 		p->x_bytes = !out->x_batch;
 		p->y_label[0] = s->o.lat ? "microseconds" : y[s->o.unit];
