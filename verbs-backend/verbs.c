@@ -446,6 +446,8 @@ static mc_status_t parts_open(struct mc_be *be, const struct mc_be_cfg *cfg, cha
 		s = mc_vb_area_open(be);
 	for (uint32_t i = 0; i < be->nic_n && s == MC_OK; i++)
 		s = mc_vb_nic_objects(&be->nic[i]);
+	if (be->why[0] != '\0')
+		snprintf(why, why_len, "%s", be->why);
 	if (s == MC_OK)
 		s = mc_vb_listen(be);
 	return s;

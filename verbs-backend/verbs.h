@@ -27,7 +27,7 @@ enum {
 	VB_LANES = VB_RAIL_MAX * VB_QPS_MAX,
 	VB_IOV_MAX = 64,
 	VB_COPY_MAX = VB_PAYLOAD,
-	VB_TXQ_MAX = 64,     /* messages per link that wait for their turn */
+	VB_TXQ_MAX = 32,     /* messages per link that wait for their turn */
 	VB_CHAIN_MAX = 64,   /* work requests per doorbell */
 	VB_SGE_MAX = 4,      /* pieces of this side per work request */
 	VB_INLINE = 128,     /* asked for; a device may give more or less */
@@ -319,6 +319,7 @@ struct mc_be {
 	struct mc_ratelimit limit;
 	struct vb_stats stats;
 	char text[64];
+	char why[512]; /* why an object of a port could not be made */
 	struct ibv_send_wr wr[VB_CHAIN_MAX];
 	struct ibv_sge sge[VB_CHAIN_MAX * VB_SGE_MAX];
 };

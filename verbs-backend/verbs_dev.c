@@ -339,14 +339,15 @@ static uint32_t nics_chosen(struct mc_be *be, struct ibv_device **dev, const str
 	return seen;
 }
 
-static bool in_sysfs(void)
+/* Is there anything in that folder whose name begins so? */
+static bool any_in(const char *path, const char *prefix)
 {
-	DIR *d = opendir("/sys/class/infiniband");
+	DIR *d = opendir(path);
 	struct dirent *e;
 	bool any = false;
 
 	while (d != NULL && (e = readdir(d)) != NULL)
-		any |= e->d_name[0] != '.';
+		any |= e->d_name[0] != '.' && strncmp(e->d_name, prefix, strlen(prefix)) == 0;
 	if (d != NULL)
 		closedir(d);
 	return any;
@@ -364,7 +365,7 @@ mc_status_t mc_vb_nics_open(struct mc_be *be, const struct mc_be_cfg *cfg, char 
 		snprintf(why, why_len, "MC_VERBS_GID: '%s' is not an index", cfg->config->verbs_gid);
 		return MC_ERR_CONFIG;
 	}
-	if (!in_sysfs()) {
+	if (!any_in("/sys/class/infiniband", "")) {
 		snprintf(why, why_len,
 			 "no RDMA device on this host: /sys/class/infiniband is empty or missing "
 			 "[rdma-device, see mcinfo doctor]");
@@ -376,10 +377,10 @@ mc_status_t mc_vb_nics_open(struct mc_be *be, const struct mc_be_cfg *cfg, char 
 	}
 	dev = ibv_get_device_list(&n);
 	if (dev == NULL || n == 0) {
-		bool nodes = access("/dev/infiniband", F_OK) == 0;
+		bool nodes = any_in("/dev/infiniband", "uverbs");
 		snprintf(why, why_len, "libibverbs finds none of the devices in /sys/class/infiniband: %s",
 			 nodes ? "its provider is not installed (ibverbs-providers) [verbs-provider, see mcinfo doctor]"
-			       : "/dev/infiniband is not here [device-nodes, see mcinfo doctor]");
+			       : "/dev/infiniband is not here, or empty [device-nodes, see mcinfo doctor]");
 		if (dev != NULL)
 			ibv_free_device_list(dev);
 		return MC_ERR_UNSUPPORTED;
@@ -403,14 +404,20 @@ mc_status_t mc_vb_nics_open(struct mc_be *be, const struct mc_be_cfg *cfg, char 
 
 /* ---- what every connection of a port shares ---------------------------------------------------------------------- */
 
+/* The caller of open() tells of it, as it knows what comes instead; it cuts long texts, so the id comes early. */
 static mc_status_t object_failed(const struct vb_nic *nic, const char *what, int err)
 {
+	struct mc_be *be = nic->be;
+	const char *id = err == EAGAIN   ? " [rdma-cgroup, see mcinfo doctor]"
+			 : err == ENOMEM ? " [memlock, see mcinfo doctor]"
+					 : "";
 	char where[512] = "";
 
 	if (err == EAGAIN)
 		mc_vb_objects_left(ibv_get_device_name(nic->ctx->device), where, sizeof(where));
-	mc_error("verbs: rank %u: %s: no %s: %s; %s%s%s", nic->be->rank, nic->port.name, what, strerror(err),
-		 mc_vb_remedy(err), where[0] != '\0' ? "; " : "", where);
+	snprintf(be->why, sizeof(be->why), "%s: no %s: %s%s%s%.300s", nic->port.name, what, strerror(err), id,
+		 where[0] != '\0' ? "; " : "", where);
+	mc_info("verbs: rank %u: %s; %s", be->rank, be->why, mc_vb_remedy(err));
 	return MC_ERR_NOMEM;
 }
 
