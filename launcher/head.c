@@ -238,16 +238,16 @@ static int open_timer(struct mc_head *h)
 
 static void send_stdin(struct mc_head *h)
 {
-	static char buf[32768];
 	struct mc_talk t = {.kind = MC_TALK_STDIN, .rank = 0};
 	struct pollfd p = {h->in.fd, POLLIN, 0};
 
 	if (!h->stdin_open || h->stdin_room == 0 || poll(&p, 1, 0) != 1)
 		return;
-	ssize_t n = read(h->in.fd, buf, h->stdin_room < sizeof(buf) ? (size_t)h->stdin_room : sizeof(buf));
+	ssize_t n = read(h->in.fd, h->stdin_buf,
+			 h->stdin_room < sizeof(h->stdin_buf) ? (size_t)h->stdin_room : sizeof(h->stdin_buf));
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	t.data = (const uint8_t *)buf;
+	t.data = (const uint8_t *)h->stdin_buf;
 	t.data_n = n > 0 ? (size_t)n : 0;
 	h->stdin_room -= t.data_n;
 	h->stdin_open = n > 0;

@@ -49,6 +49,7 @@ struct mc_head {
 	struct mc_engine_event *queue;
 	size_t queue_n, queue_at;
 	uint64_t stdin_room;
+	char stdin_buf[32768];
 	bool stdin_open, stdin_always; /* always: a file, which no epoll takes */
 	struct mc_exchange *exchange;
 };

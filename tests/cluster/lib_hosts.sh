@@ -16,6 +16,9 @@ work=$(mktemp -d) || exit 1
 cd "$work" || exit 1
 me=mct$$n
 hosts_up=0
+state=/run/mc-tests
+mkdir -p "$state"
+echo "0 $work" >"$state/$$"
 checks=0
 
 # remove_hosts PREFIX: end what runs there, by its number, and take the namespaces down
@@ -29,10 +32,28 @@ remove_hosts()
 	done
 }
 
+# daemon COMMAND...: in the background, known by its number to who cleans up, be it another test after this one was killed
+daemon()
+{
+	"$@" >>"$work/daemons.log" 2>&1 &
+	disown
+	daemons+=($!)
+	echo "$! $work" >>"$state/$$"
+}
+daemons=()
+
 # What tests that were killed have left: their shell is gone.
 sweep()
 {
-	local ns pid
+	local ns pid file dir
+	for file in "$state"/*; do
+		[ -f "$file" ] && [ ! -d "/proc/${file##*/}" ] || continue
+		while read -r pid dir; do # only what still is what was started: its directory is in its command line
+			tr "\0" " " <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$dir" && kill -9 "$pid"
+			case $dir in */tmp.*) rm -rf "$dir" ;; esac
+		done <"$file"
+		rm -f "$file"
+	done
 	for ns in $(ip netns list | sed -n 's/^\(mct[0-9]*n\).*/\1/p' | sort -u); do
 		pid=${ns#mct} pid=${pid%n}
 		[ -d "/proc/$pid" ] || remove_hosts "$ns"
@@ -41,9 +62,11 @@ sweep()
 
 clean_up() # may be replaced by a test that has more to clean up; calls this one in the end
 {
-	local end=$?
+	local end=$? pid
 	trap - EXIT INT TERM HUP
 	[ "$(type -t clean_up_more)" = function ] && clean_up_more
+	for pid in "${daemons[@]}"; do kill -9 "$pid" 2>/dev/null; done
+	rm -f "$state/$$"
 	remove_hosts "$me"
 	cd /
 	rm -rf "$work"

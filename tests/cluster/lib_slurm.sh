@@ -11,9 +11,6 @@ need_slurm()
 	command -v munged >/dev/null || skip "munged is not installed (munge)"
 }
 
-slurm_daemons=()
-daemon() { "$@" >>"$work/daemons.log" 2>&1 & slurm_daemons+=($!); disown; }
-
 slurm_conf() # slurm_conf HOSTS: CPUs are a claim, the tests want more ranks than this machine has cores
 {
 	local n=$1 i
@@ -88,12 +85,6 @@ slurm_up() # slurm_up: on all hosts of hosts()
 		tail -5 slurmctld.log slurmd.*.log daemons.log
 		fail "Slurm does not come up"
 	}
-}
-
-clean_up_more()
-{
-	local pid
-	for pid in "${slurm_daemons[@]}"; do kill -9 "$pid" 2>/dev/null; done
 }
 
 alloc() # alloc CODE ARG...: salloc -N hosts --ntasks-per-node=2 on the first host, then mcrun with ARGs inside it

@@ -63,6 +63,24 @@ wait $other || fail "the other job: $? $(tail -3 out2)"
 mv report2.json report.json
 all_verified 60
 
+# ^Z: the ranks stop, nobody misses the heartbeats that then do not come, and all goes on
+"$work/on" "$h0" "$mcrun" $all --heartbeat 0.3 sh -c 'i=0; while [ $i -lt 400 ]; do i=$((i + 1)); echo $i; sleep 0.01; done' >out 2>err </dev/null &
+job=$!
+begun() { [ "$(grep -c "\] 50$" out)" = 6 ]; }
+within 20000 begun || fail "the job does not start"
+kill -TSTP $job
+stopped() { grep -q "^State:.T" "/proc/$job/status"; }
+within 5000 stopped || fail "mcrun does not stop"
+before=$(wc -l <out)
+later=$(($(now_ms) + 2500))
+past() { [ "$(now_ms)" -ge $later ]; }
+within 4000 past
+expect "lines while stopped" "$(wc -l <out)" "$before"
+kill -CONT $job
+wait $job || fail "after ^Z and fg: $?"
+expect "lines" "$(wc -l <out)" 2400
+no_orphans
+
 # SIGTERM to mcrun, and SIGKILL: nothing is left either way
 for sig in TERM KILL; do
 	"$work/on" "$h0" "$mcrun" $all "$probe" hang >out 2>err </dev/null &

@@ -58,6 +58,18 @@ has out "told 4$" 5
 alloc 7 $pd --agent "$probe" abort 3 7
 no_orphans
 
+# scancel: the agents are asked to end and pass it on; mcrun ends the job as if it had been asked itself
+"$work/on" "$h0" salloc -Q -N 3 --ntasks-per-node=2 "$mcrun" $pd --agent "$probe" hang >out 2>err </dev/null &
+job=$!
+six_ready() { [ "$(grep -c ready out)" = 6 ]; }
+within 30000 six_ready || fail "the job does not start"
+on "$h0" scancel --signal=TERM "$(on "$h0" squeue -h -o %A)"
+got=0
+wait $job || got=$?
+expect "code after scancel" $got 143
+has err "^mcrun: interrupted by signal 15" 1
+no_orphans
+
 # ---- ranks of plain srun
 plain() { timeout -k 5 100 "$work/on" "$h0" srun -N 3 --ntasks-per-node=2 --mpi=pmix "$@" >out 2>err </dev/null; }
 plain env MC_ROLES=prefill:2,decode:4 $replay || fail "plain srun: $?"

@@ -137,11 +137,9 @@ if command -v munged >/dev/null; then
 	head -c 128 /dev/urandom >munge/key
 	chmod 400 munge/key
 	chmod 711 munge
-	munged --foreground --force --socket="$work/munge/munge.socket.2" --key-file="$work/munge/key" --pid-file="$work/munge/pid" \
-		--log-file="$work/munge/log" --seed-file="$work/munge/seed" >munge.out 2>&1 &
-	munged=$!
-	clean_up_more() { kill -9 "$munged" 2>/dev/null; }
-	within 10000 test -S munge/munge.socket.2 || fail "munged does not start: $(tail -1 munge.out)"
+	daemon munged --foreground --force --socket="$work/munge/munge.socket.2" --key-file="$work/munge/key" --pid-file="$work/munge/pid" \
+		--log-file="$work/munge/log" --seed-file="$work/munge/seed"
+	within 10000 test -S munge/munge.socket.2 || fail "munged does not start: $(tail -1 daemons.log)"
 	mkdir -p /run/munge
 	cat >with_munge <<-END
 		#!/bin/sh

@@ -166,6 +166,38 @@ static void refuse_json(const char *text, const char *sentence)
 	mc_job_free(&job);
 }
 
+static void cli__places(void **state)
+{
+	struct mc_err err = {""};
+	struct mc_job job;
+
+	(void)state;
+	assert_int_equal(
+		parse("--hosts a:1,b --map prefill=a,decode=b:2 --map x=c --agent --heartbeat 0.5 --head-address h "
+		      "--engine prrte --on-failure restart -n 2 sh",
+		      &job, &err),
+		MC_CLI_RUN);
+	assert_string_equal(job.hosts, "a:1,b");
+	assert_int_equal(job.map.n, 3);
+	assert_string_equal(job.map.v[1], "decode=b:2");
+	assert_true(job.agent);
+	assert_int_equal(job.beat_ns, 500000000);
+	assert_string_equal(job.head_address, "h");
+	assert_int_equal(job.fail, MC_FAIL_RESTART);
+	assert_int_equal(job.restart_max, MC_JOB_RESTARTS);
+	mc_job_free(&job);
+	refuse("--map a -n 1 sh", "must be ROLE=HOST");
+	refuse("--map a=b, -n 1 sh", "must be ROLE=HOST");
+	refuse("--heartbeat 0 -n 1 sh", "heartbeat is");
+	refuse("--heartbeat 601 -n 1 sh", "heartbeat is");
+	refuse("--hosts= -n 1 sh", "hosts is empty");
+	refuse("--hostfile= -n 1 sh", "hostfile is empty");
+	refuse("--head-address= -n 1 sh", "head-address is");
+	refuse("--engine ssh -n 1 sh", "but must be auto, local, slurm, openmpi or prrte");
+	refuse("--on-failure restart:0 -n 1 sh", "restart:N needs a number");
+	refuse("--agent=yes -n 1 sh", "takes no value");
+}
+
 static void json__refusals(void **state)
 {
 	(void)state;
@@ -229,6 +261,47 @@ static void json__merged(void **state)
 	assert_string_equal(job.role[0].argv.v[0], "echo");
 	assert_string_equal(mc_strv_get(&job.role[0].env, "A"), "cli");
 	assert_string_equal(mc_strv_get(&job.role[0].env, "C"), "7");
+	mc_job_free(&job);
+}
+
+/* On other hosts: what belongs to a host is that host's, unless the user says otherwise; what an engine wires stays. */
+static void env__of_other_hosts(void **state)
+{
+	char *head[] = {(char *)(uintptr_t) "PATH=/bin", (char *)(uintptr_t) "SLURMD_NODENAME=a",
+			(char *)(uintptr_t) "TMPDIR=/head", (char *)(uintptr_t) "CUDA_VISIBLE_DEVICES=0", NULL};
+	char *there[] = {(char *)(uintptr_t) "SLURMD_NODENAME=b", (char *)(uintptr_t) "CUDA_VISIBLE_DEVICES=1",
+			 (char *)(uintptr_t) "PMIX_RANK=3",       (char *)(uintptr_t) "OMPI_MCA_orte_x=1",
+			 (char *)(uintptr_t) "MC_ROLE=x",         (char *)(uintptr_t) "LANG=C",
+			 (char *)(uintptr_t) "MCRUN_HEAD=h",      NULL};
+	struct mc_strv *env = NULL, wired = {0};
+	struct mc_err err = {""};
+	struct mc_job job;
+
+	(void)state;
+	assert_int_equal(
+		parse("--on-failure restart:7 -x CUDA_VISIBLE_DEVICES=5 --role a:1 sh : --role b:1 sh", &job, &err),
+		MC_CLI_RUN);
+	assert_int_equal(mc_env_build(&job, "slurm", true, head, &env, &err), 0);
+	assert_null(mc_strv_get(&env[0], "SLURMD_NODENAME"));
+	assert_null(mc_strv_get(&env[0], "TMPDIR"));
+	assert_null(mc_strv_get(&env[0], "OMPI_MCA_schizo"));
+	assert_string_equal(mc_strv_get(&env[0], "MC_LAUNCHER"), "slurm");
+	assert_string_equal(mc_strv_get(&env[0], "MCRUN_RESTART"), "7");
+	mc_env_move_in(&env[0], there);
+	assert_string_equal(mc_strv_get(&env[0], "SLURMD_NODENAME"), "b");
+	assert_string_equal(mc_strv_get(&env[0], "CUDA_VISIBLE_DEVICES"), "5");
+	assert_null(mc_strv_get(&env[0], "LANG"));
+	mc_env_wired(there, &wired);
+	assert_int_equal(wired.n, 2);
+	assert_string_equal(mc_strv_get(&wired, "PMIX_RANK"), "3");
+	assert_string_equal(mc_strv_get(&wired, "OMPI_MCA_orte_x"), "1");
+	mc_env_drop_traces(there);
+	assert_string_equal(there[2], "LANG=C");
+	assert_null(there[3]);
+	mc_strv_free(&wired);
+	for (size_t i = 0; i < job.role_n; i++)
+		mc_strv_free(&env[i]);
+	free(env);
 	mc_job_free(&job);
 }
 
@@ -351,10 +424,11 @@ static void text__nearest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(cli__refusals), cmocka_unit_test(cli__roles_and_places),
-		cmocka_unit_test(cli__values),   cmocka_unit_test(json__refusals),
-		cmocka_unit_test(json__merged),  cmocka_unit_test(env__built),
-		cmocka_unit_test(cpuset__lists), cmocka_unit_test(bind__places),
+		cmocka_unit_test(cli__refusals),       cmocka_unit_test(cli__roles_and_places),
+		cmocka_unit_test(cli__values),         cmocka_unit_test(json__refusals),
+		cmocka_unit_test(json__merged),        cmocka_unit_test(env__built),
+		cmocka_unit_test(env__of_other_hosts), cmocka_unit_test(cli__places),
+		cmocka_unit_test(cpuset__lists),       cmocka_unit_test(bind__places),
 		cmocka_unit_test(text__nearest),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
