@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_rails.c - the verbs backend when rails fail. Two instances in this process, joined by the two veth pairs a0-b0
- * and a1-b1 that the test kernel lays (devices rxa0, rxa1 and rxb0, rxb1): packets really cross them, so that links may
- * be cut and packets dropped. Skipped where there are no such devices.
+ * test_rails.c - the verbs backend when rails fail. Two instances in this process, joined by the two veth pairs wa0-wb0
+ * and wa1-wb1 that the test kernel lays (devices rxa0, rxa1 and rxb0, rxb1): packets really cross them, so that links
+ * may be cut and packets dropped. Skipped where there are no such devices.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -186,11 +186,11 @@ static uint64_t packets(const char *dev)
 /* Both rails carry about half of it. */
 static void assert_both_used(struct net *n)
 {
-	uint64_t p0 = packets("a0"), p1 = packets("a1");
+	uint64_t p0 = packets("wa0"), p1 = packets("wa1");
 
 	paged_put(n, 77, BLOCK, NULL, NULL);
-	p0 = packets("a0") - p0;
-	p1 = packets("a1") - p1;
+	p0 = packets("wa0") - p0;
+	p1 = packets("wa1") - p1;
 	if (p0 * 4 < p1 || p1 * 4 < p0)
 		fail_msg("packets over the two rails: %llu and %llu", (unsigned long long)p0, (unsigned long long)p1);
 }
@@ -201,10 +201,10 @@ static void wait_both(struct net *n)
 	int64_t end = mc_now_ns() + INT64_C(20000000000);
 
 	while (mc_now_ns() < end) {
-		uint64_t p0 = packets("a0"), p1 = packets("a1");
+		uint64_t p0 = packets("wa0"), p1 = packets("wa1");
 		paged_put(n, 78, 16 * 1024, NULL, NULL);
-		p0 = packets("a0") - p0;
-		p1 = packets("a1") - p1;
+		p0 = packets("wa0") - p0;
+		p1 = packets("wa1") - p1;
 		if (p0 * 4 > p1 && p1 * 4 > p0)
 			return;
 		wait_ms(n, 20);
@@ -229,11 +229,11 @@ static void link_down(void *arg)
 
 static void link_up(const char *dev)
 {
-	int i = dev[1] - '0', own = dev[0] == 'a' ? 1 : 2;
+	int i = dev[2] - '0', own = dev[1] == 'a' ? 1 : 2;
 
 	run("ip link set %s up", dev);
 	/* The kernel takes the route of the pair away with the link. */
-	run("ip route replace 10.88.%d.%d/32 dev %s src 10.88.%d.%d table 20%d", i, 3 - own, dev, i, own, i);
+	run("ip route replace 10.88.%d.%d/32 dev %s src 10.88.%d.%d table 30%d", i, 3 - own, dev, i, own, i);
 }
 
 /* Errors within tens of milliseconds; regions in pieces, slices cut. */
@@ -256,12 +256,12 @@ static void rails__packets_lost_in_the_middle(void **state)
 
 	(void)state;
 	net_open(&n, 8 * MIB, quick);
-	paged_put(&n, 1, BLOCK, blackhole, "a0");
+	paged_put(&n, 1, BLOCK, blackhole, "wa0");
 	paged_put(&n, 2, BLOCK, NULL, NULL);
-	heal("a0");
+	heal("wa0");
 	wait_both(&n);
-	big_put(&n, 3, blackhole, "b1");
-	heal("b1");
+	big_put(&n, 3, blackhole, "wb1");
+	heal("wb1");
 	wait_both(&n);
 	net_close(&n);
 }
@@ -272,11 +272,11 @@ static void rails__own_link_down(void **state)
 
 	(void)state;
 	net_open(&n, 8 * MIB, quick);
-	paged_put(&n, 1, BLOCK, link_down, "a0");
-	link_up("a0");
+	paged_put(&n, 1, BLOCK, link_down, "wa0");
+	link_up("wa0");
 	wait_both(&n);
-	paged_put(&n, 2, BLOCK, link_down, "b1");
-	link_up("b1");
+	paged_put(&n, 2, BLOCK, link_down, "wb1");
+	link_up("wb1");
 	wait_both(&n);
 	net_close(&n);
 }
@@ -294,7 +294,7 @@ static void rails__flapping(void **state)
 	(void)state;
 	net_open(&n, 4 * MIB, quick);
 	for (uint64_t i = 0; i < 10; i++)
-		paged_put(&n, i, BLOCK, flap, i % 2 ? "a0" : "b1");
+		paged_put(&n, i, BLOCK, flap, i % 2 ? "wa0" : "wb1");
 	wait_both(&n);
 	net_close(&n);
 }
@@ -305,10 +305,10 @@ static void rails__delay_and_loss(void **state)
 
 	(void)state;
 	net_open(&n, 4 * MIB, quick);
-	run("tc qdisc add dev a0 root netem delay 5ms loss 1%%");
+	run("tc qdisc add dev wa0 root netem delay 5ms loss 1%%");
 	for (uint64_t i = 0; i < 3; i++)
 		paged_put(&n, i, BLOCK, NULL, NULL);
-	heal("a0");
+	heal("wa0");
 	net_close(&n);
 }
 
@@ -365,11 +365,11 @@ static void rails__each_message_once_and_nothing_late(void **state)
 				tick(&n);
 		}
 		if (i % 1000 == 500)
-			blackhole(i / 1000 % 2 ? "a0" : "b1");
+			blackhole(i / 1000 % 2 ? "wa0" : "wb1");
 		if (i % 1000 == 900)
-			heal(i / 1000 % 2 ? "a0" : "b1");
+			heal(i / 1000 % 2 ? "wa0" : "wb1");
 		if (i % 1500 == 700)
-			flap("a1");
+			flap("wa1");
 	}
 	while (o.next < N || n.p.a.done_n < N)
 		tick(&n);
@@ -395,8 +395,8 @@ static void rails__all_gone(void **state)
 	(void)state;
 	net_open(&n, MIB, soon);
 	side_forget(&n.p.a);
-	blackhole("a0");
-	blackhole("a1");
+	blackhole("wa0");
+	blackhole("wa1");
 	sl = (struct mc_be_slice){n.mem_a, 0, n.rmem_b, 0, MIB};
 	assert_int_equal(mc_be_verbs.post(n.p.a.be, n.p.a.ep, &post, &taken), MC_OK);
 	assert_int_equal(taken, 1);
@@ -409,8 +409,8 @@ static void rails__all_gone(void **state)
 	assert_int_equal(n.p.a.down_status, MC_ERR_PEER_DOWN);
 	if (t0 < INT64_C(1500000000) || t0 > INT64_C(6000000000))
 		fail_msg("lost after %.3f s", (double)t0 / 1e9);
-	heal("a0");
-	heal("a1");
+	heal("wa0");
+	heal("wa1");
 	net_close(&n);
 }
 
@@ -426,8 +426,8 @@ static void rails__none_can_be_proved(void **state)
 	memset(&p, 0, sizeof(p));
 	one_open(&p.a, 0, "rxa0,rxa1", soon);
 	one_open(&p.b, 1, "rxb0,rxb1", soon);
-	blackhole("a0");
-	blackhole("a1");
+	blackhole("wa0");
+	blackhole("wa1");
 	side_ep_create(&p.a);
 	addr = side_addr(&p.b, &len);
 	assert_int_equal(side_connect(&p.a, addr, len), MC_OK);
@@ -435,8 +435,8 @@ static void rails__none_can_be_proved(void **state)
 		pair_tick(&p);
 	assert_int_equal(p.a.up_n, 0);
 	assert_int_equal(p.a.down_status, MC_ERR_UNSUPPORTED);
-	heal("a0");
-	heal("a1");
+	heal("wa0");
+	heal("wa1");
 	p.a.ep = NULL;
 	pair_close(&p);
 }
@@ -536,7 +536,7 @@ int main(int argc, char **argv)
 		else
 			cmocka_set_test_filter(argv[i]);
 	}
-	if (access("/sys/class/infiniband/rxa1", F_OK) != 0 || access("/sys/class/net/a1", F_OK) != 0) {
+	if (access("/sys/class/infiniband/rxa1", F_OK) != 0 || access("/sys/class/net/wa1", F_OK) != 0) {
 		printf("skip: no pairs of RDMA devices here; docs/TESTING.md names a kernel that has some\n");
 		return 77;
 	}
