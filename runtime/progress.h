@@ -22,6 +22,7 @@ struct mc_driver {
 	bool lease;                 /* callers come so often that the progress thread stays away */
 	uint32_t drives;            /* visits of callers since it last looked */
 	int64_t lease_ns;
+	_Atomic(uint32_t) crowded;  /* waits that sleep at once: who else wants this core does not give it back soon */
 };
 
 /* progress.c */

@@ -14,7 +14,7 @@
 
 #include "internal.h"
 
-enum { CLOCK_EVERY = 8, YIELD_NS = 2000, SHARED_NS = 5000000 };
+enum { CLOCK_EVERY = 8, YIELD_NS = 2000, SLICE_NS = 300000, CROWDED_WAITS = 256, SHARED_NS = 5000000 };
 
 struct waiter {
 	struct mc_ctx *ctx;
@@ -148,12 +148,36 @@ static void manual_sleep(struct waiter *w)
 	mc_ctx_unlock(ctx);
 }
 
+/*
+ * Who shares this core may be the one that is waited for. But one who has other things to do takes its whole time
+ * slice: then it is better to sleep, since who wakes up goes before who computes. That holds for some time.
+ */
+static int64_t give_way(struct mc_ctx *ctx, int64_t now, int64_t *spin_end)
+{
+	sched_yield();
+	int64_t after = mc_now_ns();
+	if (after - now > SLICE_NS) {
+		*spin_end = after;
+		atomic_store_explicit(&ctx->drv.crowded, CROWDED_WAITS, memory_order_relaxed);
+	}
+	return after;
+}
+
+static int64_t spin_time(struct mc_ctx *ctx)
+{
+	uint32_t crowded = atomic_load_explicit(&ctx->drv.crowded, memory_order_relaxed);
+	if (crowded == 0)
+		return ctx->cfg.spin;
+	atomic_store_explicit(&ctx->drv.crowded, crowded - 1, memory_order_relaxed);
+	return 0;
+}
+
 mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg, _Atomic(uint32_t) *word,
 			  int64_t deadline_ns)
 {
 	struct waiter w = {.ctx = ctx, .word = word, .deadline_ns = deadline_ns};
 	mc_status_t s = MC_OK;
-	int64_t now = mc_now_ns(), spin_end = now + ctx->cfg.spin, yield_at = now + YIELD_NS;
+	int64_t now = mc_now_ns(), spin = spin_time(ctx), spin_end = now + spin, yield_at = now + YIELD_NS;
 	uint32_t n = 0, empty = 0;
 	for (;;) {
 		w.seen = atomic_load(word);
@@ -163,7 +187,7 @@ mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg
 		if (n > 0 || ++empty % CLOCK_EVERY == 0)
 			now = mc_now_ns();
 		if (n > 0)
-			spin_end = now + ctx->cfg.spin;
+			spin_end = now + spin;
 		if (now >= deadline_ns) {
 			s = MC_ERR_TIMEOUT;
 			break;
@@ -172,8 +196,8 @@ mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg
 			drive_begin(&w);
 		if (now < spin_end) {
 			n = try_progress(ctx);
-			if (n == 0 && now >= yield_at) { /* who shares this core may be the one that is waited for */
-				sched_yield();
+			if (n == 0 && now >= yield_at) {
+				now = give_way(ctx, now, &spin_end);
 				yield_at = now + YIELD_NS;
 			}
 			continue;
