@@ -29,6 +29,8 @@ ask fail 'https' --etcd "${MC_ETCD/https/http}"
 ask warn "nothing answers there" --etcd "$MC_ETCD,https://127.0.0.1:1"
 https_proxy=http://127.0.0.1:1 ask ok 'let in'
 kill -STOP "${etcd_pid[0]}"
+all_stopped() { ! grep -hs '^State:' "/proc/${etcd_pid[0]}"/task/*/status | grep -qv stopped; } # its threads stop one by one
+within 5000 all_stopped || fail "etcd does not stop"
 ask fail 'no answer within 3 s'
 kill -CONT "${etcd_pid[0]}"
 stop_etcd 0
