@@ -469,9 +469,16 @@ void mc_head_gone(struct mc_head *h, uint32_t rank, int code, bool dead)
 void mc_head_restart(struct mc_head *h, uint32_t rank, uint32_t deaths)
 {
 	struct mc_talk t = {.kind = MC_TALK_RESTART, .rank = rank, .victim = deaths};
+	struct mc_engine_event ev = {
+		.kind = MC_ENGINE_VANISHED, .rank = rank, .text = "its host was lost before it was started again"};
+	struct member *m = mc_head_member_of(h, rank);
 
+	if (m->conn == NULL) {
+		mc_head_post(h, &ev);
+		return;
+	}
 	h->ended[rank] = false;
-	mc_head_tell(mc_head_member_of(h, rank), &t);
+	mc_head_tell(m, &t);
 }
 
 void mc_head_settle(struct mc_head *h, int sig)

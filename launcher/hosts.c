@@ -46,7 +46,10 @@ static int append(struct mc_hosts *h, const char *name, size_t len, uint32_t slo
 		return mc_err_set(err, "\"%.*s\" cannot be the name of a host", (int)(len > 80 ? 80 : len), name);
 	if (h->n == MC_HOST_MAX)
 		return mc_err_set(err, "more than %u hosts", MC_HOST_MAX);
-	h->host = mc_xgrow(h->host, h->n + 1, sizeof(*h->host));
+	if (h->n == h->room) {
+		h->room = h->room == 0 ? 16 : h->room * 2;
+		h->host = mc_xgrow(h->host, h->room, sizeof(*h->host));
+	}
 	h->host[h->n++] = (struct mc_host){mc_xformat("%.*s", (int)len, name), slots};
 	return 0;
 }

@@ -15,7 +15,7 @@ struct mc_host {
 
 struct mc_hosts {
 	struct mc_host *host; /* [n] */
-	uint32_t n;
+	uint32_t n, room;
 	uint32_t *of_rank; /* [rank_n] index into host, after mc_hosts_place() */
 	uint32_t rank_n;
 };

@@ -109,7 +109,7 @@ static void on_vanished(struct run *r, const struct mc_engine_event *ev)
 	struct rank_state *s = &r->rank[ev->rank];
 
 	if (s->ended && s->restart_at == 0)
-		return;
+		return;           /* (a rank that was just told to start again has not ended) */
 	if (s->restart_at != 0) { /* it was to be started again where there is nobody any more */
 		s->restart_at = 0;
 		r->restart_n--;
@@ -155,6 +155,12 @@ static void on_failed_start(struct run *r, const struct mc_engine_event *ev)
 	r->live--;
 	if (r->stop != STOP_NONE) {
 		s->ended_by_us = true;
+		return;
+	}
+	if (s->deaths >
+	    0) { /* it was to be started again and could not be: the others were told of its death and go on */
+		fault(r, ev->rank, RANK_NO_START, ev->code);
+		mc_report_fault(r, ev->rank);
 		return;
 	}
 	/* nothing has been computed yet: whatever --on-failure says, a job that is not whole does not begin */

@@ -210,16 +210,18 @@ static void up(struct mc_link *l)
 /* One step of the meeting; false: not enough bytes yet, or broken. */
 static bool meet(struct mc_link *l)
 {
-	uint8_t *p = l->in.p + l->in.head;
 	size_t n = queue_len(&l->in), need;
 
+	if (n == 0)
+		return false;
+	uint8_t *p = l->in.p + l->in.head;
 	if (l->side == MC_LINK_HEAD)
 		need = SECOND_BYTES;
 	else
 		need = l->met_nonce ? THIRD_BYTES : FIRST_BYTES;
 	bool magic = !(l->side == MC_LINK_AGENT && l->met_nonce);
 	/* a stranger that says something else is sent away at once, not after as many bytes as ours would be */
-	if (magic && n > 0 && memcmp(p, MAGIC, n < MAGIC_BYTES ? n : MAGIC_BYTES) != 0) {
+	if (magic && memcmp(p, MAGIC, n < MAGIC_BYTES ? n : MAGIC_BYTES) != 0) {
 		fail(l, "the other side does not speak mcrun's protocol");
 		return false;
 	}
@@ -279,13 +281,13 @@ void mc_link_receive(struct mc_link *l)
 
 bool mc_link_next(struct mc_link *l, const uint8_t **p, size_t *n)
 {
-	const uint8_t *in = l->in.p + l->in.head;
 	size_t have = queue_len(&l->in);
 	unsigned long long plain = 0;
 	unsigned char tag;
 
 	if (!l->met || have < 4) /* what came whole before the connection broke still counts */
 		return false;
+	const uint8_t *in = l->in.p + l->in.head;
 	size_t len = in[0] | (size_t)in[1] << 8 | (size_t)in[2] << 16 | (size_t)in[3] << 24;
 	if (len < EXTRA_BYTES || len > MC_LINK_MESSAGE_MAX + EXTRA_BYTES) {
 		fail(l, "a message of impossible length");

@@ -4,7 +4,7 @@
 # rest go on and verify, everybody knew within the bound, code and summary are right, nothing is left on any host.
 set -u
 . "$(dirname "$0")/lib_hosts.sh"
-. "$(dirname "$0")/lib_slurm.sh"
+. "$TEST_SRC/tests/cluster/lib_slurm.sh"
 need_mpirun
 hosts 3
 beat=0.5 # lost after three missed: 1.5 s, and the next look after that

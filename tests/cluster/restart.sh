@@ -4,7 +4,7 @@
 # back each time under its agent, asks for its requests anew and is served; all bytes are verified in the end.
 set -u
 . "$(dirname "$0")/lib_hosts.sh"
-. "$(dirname "$0")/lib_slurm.sh"
+. "$TEST_SRC/tests/cluster/lib_slurm.sh"
 need_mpirun
 need_probe
 hosts 3
@@ -16,6 +16,27 @@ has out "told 3 times that 2 died$" 2
 has err "^mcrun: rank 2 on host $h2 was killed by signal 9 .Killed.; it is started again .[123] of 3.$" 3
 has err "^mcrun: started again: 2 3 times$" 1
 no_orphans
+
+# a rank dies, and its agent with it before it could be started again: it stays dead, and nothing waits for it
+"$work/on" "$h0" "$mcrun" --engine openmpi --hosts "$h0:1,$h1:1,$h2:1" --on-failure restart:3 -n 3 "$probe" hang >out 2>err </dev/null &
+job=$!
+three_ready() { [ "$(grep -c ready out)" = 3 ]; }
+within 30000 three_ready || fail "the job does not start"
+agent=$(agent_pid "$h2") || fail "no agent on $h2"
+pid=$(rank_exe=$probe rank_pid "$h2" 2) || fail "rank 2 not found"
+kill -9 "$pid"
+again() { grep -q "rank 2 .* it is started again (1 of 3)" err; }
+within 5000 again || fail "the death is not reported"
+kill -9 "$agent"
+lost() { grep -q "rank 2 on host $h2 is lost: .*; 2 others go on" err; }
+within 5000 lost || fail "the loss of the agent is not reported"
+kill -TERM $job
+got=0
+dead_job() { ! alive "$job"; }
+within 20000 dead_job || { kill -9 "$job"; fail "the job hangs"; }
+wait $job || got=$?
+expect "code" $got 143
+no_orphans 8000
 
 # kill_ten ENGINE...
 kill_ten()

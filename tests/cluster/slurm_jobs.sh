@@ -3,7 +3,7 @@
 # Three hosts under a real Slurm: salloc and sbatch, srun starts the ranks or one agent per host, plain srun without mcrun.
 set -u
 . "$(dirname "$0")/lib_hosts.sh"
-. "$(dirname "$0")/lib_slurm.sh"
+. "$TEST_SRC/tests/cluster/lib_slurm.sh"
 need_slurm
 need_probe
 hosts 3

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* fuzz_hosts.c - lists of hosts: first byte 0: --hosts, 1: a file, else Slurm's notation. at least 300 runs/s (a short
- * text can stand for 65536 names) */
+/* fuzz_hosts.c - lists of hosts: first byte 0: --hosts, 1: a file, else Slurm's notation (in which a short text
+ * can stand for 65536 names) */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
