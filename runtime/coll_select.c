@@ -2,8 +2,9 @@
 /*
  * coll_select.c - which algorithm for which collective, group and size: one table, first match wins.
  *
- * Every member must come to the same choice, so it depends only on what all of them know. The limits are first guesses
- * that wait for measurements; `mcperf coll --table` prints the table.
+ * Every member must come to the same choice, so it depends only on what all of them know. Boards and `direct` were
+ * measured on one host with 2 and 4 ranks (docs/PERFORMANCE.md); the limits for several hosts are guesses that wait for
+ * some. `mcperf coll --table` prints the table.
  */
 #include <string.h>
 
