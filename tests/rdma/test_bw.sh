@@ -41,9 +41,10 @@ reference()
 # ours OP SIZE BATCH ITERS DEPTH HOW...: MB/s into ./our; the whole row into ./row, the backend's counts into ./counts
 ours()
 {
-	local op=$1 size=$2 batch=$3 iters=$4 depth=$5
+	local op=$1 size=$2 batch=$3 iters=$4 depth=$5 requests
 	shift 5
-	MC_LOG=info MC_VERBS_DEPTH=$((depth < 16 ? 16 : depth)) timeout -k 5 100 "$mcrun" --backend verbs -n 2 ./on_wires "$mcperf" bw --op "$op" -s "$size" --batch "$batch" \
+	requests=$((depth * ((size + 262143) / 262144))) # a block longer than MC_VERBS_CHUNK is several
+	MC_LOG=info MC_VERBS_DEPTH=$((requests < 16 ? 16 : requests)) timeout -k 5 100 "$mcrun" --backend verbs -n 2 ./on_wires "$mcperf" bw --op "$op" -s "$size" --batch "$batch" \
 		--window $((depth / batch)) --iters "$iters" --warmup 4 --runs 3 --pool 16M --no-bulk --no-verify --units MB/s --json row "$@" \
 		>out 2>err </dev/null || fail "mcperf bw ended with $?"
 	awk -v g="$(json row gbps_best)" 'BEGIN { print g * 1000 }' >our
