@@ -31,6 +31,12 @@ export LSAN_OPTIONS="suppressions=$supp/lsan.supp:print_suppressions=0${LSAN_OPT
 export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
 export TSAN_OPTIONS="suppressions=$supp/tsan.supp:halt_on_error=0:exitcode=66:second_deadlock_stack=1${TSAN_OPTIONS:+:$TSAN_OPTIONS}"
 case $TEST_WITH in
+*address*)
+	# Plug-ins of hwloc (graphics libraries, names of PCI devices) leak, and are unloaded before that can be told by name.
+	export HWLOC_PLUGINS_PATH=/nonexistent
+	;;
+esac
+case $TEST_WITH in
 *thread*)
 	# UCX patches madvise() of the process; libc calls that at the end of a thread, when the thread sanitizer has already
 	# taken its own state down, and the process crashes in the sanitizer.
