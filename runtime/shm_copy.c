@@ -40,7 +40,8 @@ static uint64_t budget_less(uint64_t budget, uint64_t len)
 	return budget > len + SLICE_COST ? budget - len - SLICE_COST : 0;
 }
 
-static void next_prefetch(const struct mc_be_slice *sl, uint32_t op)
+/* By force, as mc_copy_prefetch(): gcc drops calls of it. */
+static inline __attribute__((always_inline)) void next_prefetch(const struct mc_be_slice *sl, uint32_t op)
 {
 	if (op == MC_BE_WRITE)
 		mc_copy_prefetch((const uint8_t *)sl->mem->region.addr + sl->off);
