@@ -329,7 +329,7 @@ static void packet__limits(void **state)
 	(void)state;
 	mc_vb_pkt_make(&p, buf);
 	assert_int_equal(mc_vb_pkt_parse(buf, VB_HDR_LEN + 5, &q), MC_OK);
-	assert_memory_equal(&p, &q, sizeof(p));
+	assert_true(q.kind == p.kind && q.flags == p.flags && q.total == p.total && q.seq == p.seq && q.ack == p.ack);
 	assert_int_equal(mc_vb_pkt_parse(buf, VB_HDR_LEN - 1, &q), MC_ERR_PROTO);
 	buf[2] = 1;
 	assert_int_equal(mc_vb_pkt_parse(buf, VB_HDR_LEN + 5, &q), MC_ERR_PROTO);
