@@ -78,8 +78,8 @@ compare()
 	printf '{"op":"%s","reference":"%s","size":%s,"depth":%s,"batch":%s,"post_list":%s,"mbs":[%s],"reference_mbs":[%s],"ratio":%s,' \
 		"$1" "$2" "$3" "$4" "$5" "$6" "$(paste -sd, ours.list)" "$(paste -sd, refs.list)" "$(ratio)" >>"$report"
 	printf '"work_requests":%s,"doorbells":%s,"signalled":%s,"cpu_us_per_block":%s}\n' "$wrs" "$bells" "$signalled" "$cpu" >>"$report"
-	# The aim ($7) is judged in docs/PERFORMANCE.md; what fails a test is a collapse.
-	at_least "ratio of $1 $3 to $2" "$(ratio)" 0.5
+	# Rows that do not reach their aim ($7) with a margin yet (docs/PERFORMANCE.md) have a bound of their own ($9).
+	at_least "ratio of $1 $3 to $2" "$(ratio)" "$(limit_now "${9:-$7}")"
 }
 per() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", (b > 0) ? a / b : 0 }'; }
 row='%-4s %-12s %8s %6s %6s %9s %9s %6s %8s %10s %8s\n'
@@ -88,9 +88,9 @@ printf "$row" op beside size depth batch MB/s its ratio wr/bell wr/signal cpu_us
 compare put ib_write_bw 4096 128 64 1 0.95 16384
 compare get ib_read_bw 4096 128 64 1 0.95 16384
 compare put ib_write_bw 65536 128 64 1 0.95 2048
-compare get ib_read_bw 65536 128 64 1 0.95 2048
-compare put ib_write_bw 1048576 8 4 1 0.95 128
-compare get ib_read_bw 1048576 8 4 1 0.95 128
-compare put ib_write_bw 4096 1024 1024 64 0.9 16384
+compare get ib_read_bw 65536 128 64 1 0.95 2048 0.8
+compare put ib_write_bw 1048576 8 4 1 0.95 128 0.8
+compare get ib_read_bw 1048576 8 4 1 0.95 128 0.75
+compare put ib_write_bw 4096 1024 1024 64 0.9 16384 0.8
 cp "$report" "${TEST_RDMA_OUT:-.}/bw.json"
 passed
