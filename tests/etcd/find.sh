@@ -111,7 +111,7 @@ for i in 1 2 3 4 5 6; do ends r$i; done
 # An etcd that is full: what is there is found, what is new is not published, and says why.
 stop_etcd 0
 start_etcd 0 --quota-backend-bytes 4000000
-etcd_up 0
+etcd_up 0 'true|false'
 for i in 1 2 3 4 5 6 7 8; do ctl put mc/fill/$i <long >/dev/null || break; done
 export MC_ETCD_PREFIX=mc/test
 bridge full full none 0 e8

@@ -68,7 +68,7 @@ make_certs()
 	printf 'secret\n' >password
 	chmod 600 password
 }
-answers() { ${at:-} curl -s --max-time 1 --cacert ca.pem ${curl_cert:-} "$1/health" | grep -q '"true"'; }
+answers() { ${at:-} curl -s --max-time 1 --cacert ca.pem ${curl_cert:-} "$1/health" | grep -qE "\"(${2:-true})\""; }
 
 # start_etcd I [OPTION...]: member I of the cluster ${cluster}; its client address is ${url[I]}. tls=no: without. at="ip netns exec NAME", host=ADDRESS: elsewhere.
 declare -a url etcd_pid port peer_port
@@ -89,7 +89,8 @@ start_etcd()
 	etcd_pid[i]=$!
 	pids="$pids $!"
 }
-etcd_up() { within 20000 answers "${url[$1]}" || fail "etcd $1 does not come up: $(tail -3 etcd$1.all)"; }
+# etcd_up I [HEALTH]: "true" unless told; one that is full says "false" as soon as somebody has tried to write
+etcd_up() { within 20000 answers "${url[$1]}" "${2:-true}" || fail "etcd $1 does not come up: $(tail -3 etcd$1.all)"; }
 choose_ports() # N members
 {
 	local p

@@ -37,7 +37,7 @@ has out '\] A=b=c$' 2
 has out '\] EMPTY=$' 2
 has out '\] OMPI_MCA_btl=self,tcp$' 2
 has out '\] PMIX_MCA_pmdl=\^x$' 2
-has out '(PMIX_RANK=7|=old|PMI_RANK|OMPI_COMM_WORLD|orte_hnp_uri|HWLOC_)' 0
+has out '(PMIX_RANK=7|=old|PMI_RANK|OMPI_COMM_WORLD|orte_hnp_uri|HWLOC_(XMLFILE|COMPONENTS))' 0
 has out '\] SLURM_' 0
 has out '\] PMIX_NAMESPACE=mc-[0-9a-f]{32}$' 2
 run 0 -n 1 env
