@@ -288,6 +288,8 @@ static uint32_t ucx_poll(struct mc_be *be, struct mc_be_event *ev, uint32_t max)
 		if (moved == 0 || be->ev_n > 0) /* what came is wanted now; the next poll brings the rest */
 			break;
 	}
+	if (be->unsaid_n > 0)
+		mc_ucx_meet_run(be);
 	/* Nothing more to read: what a dead peer had sent has been read, too. */
 	if (be->dying_n > 0 && moved == 0 && be->ev_n < max)
 		mc_ucx_dying_run(be);

@@ -11,7 +11,8 @@
  * works the notes off afterwards, so that nothing re-enters UCX.
  *
  * ucx.c: table, open, close, arm, poll; ucx_conf.c: settings, devices; ucx_addr.c: addresses, death of same-host peers;
- * ucx_link.c: links and eps; ucx_msg.c: messages; ucx_mem.c: regions; ucx_post.c: transfers.
+ * ucx_link.c: links and eps; ucx_meet.c: how
+ * the two ends of a link meet; ucx_msg.c: messages; ucx_mem.c: regions; ucx_post.c: transfers.
  */
 #ifndef MC_UCX_H
 #define MC_UCX_H
@@ -25,7 +26,7 @@
 enum {
 	UCX_AM_ID = 77,
 	UCX_HDR_LEN = 24,
-	UCX_HEAD_MAX = 64 << 10, /* of a message that goes apart from its bulk data */
+	UCX_HEAD_MAX = 64 << 10,               /* of a message that goes apart from its bulk data */
 	UCX_MSG_MAX = (8 << 20) + (128 << 10), /* a full pack plus a full note plus framing */
 	UCX_COPY_MAX = 64 << 10,
 	UCX_IOV_MAX = 64,
@@ -51,6 +52,7 @@ enum ucx_kind {
 	UCX_BYE_NOW = 4, /* the link was cut; what it carried may be incomplete. Not numbered. */
 	UCX_GONE = 5,    /* body: region id, u64: freed */
 	UCX_NOP = 6,     /* takes the number of a message that will not come */
+	UCX_OPEN = 7,    /* second on a link that began calmly: now it may be used */
 };
 
 /* What an address says. */
@@ -61,7 +63,7 @@ struct ucx_addr {
 	const void *worker; /* borrowed */
 	uint32_t worker_len;
 };
-enum { UCX_ADDR_RDMA = 1 };
+enum { UCX_ADDR_RDMA = 1, UCX_ADDR_CALM = 2 /* TCP alone: meets calmly */ };
 
 enum ucx_link_state { LINK_CONNECTING, LINK_UP, LINK_LEAVING, LINK_DEAD };
 
@@ -87,6 +89,7 @@ struct ucx_link {
 	uint64_t ops_bytes;
 	bool farewell, direct; /* direct: one-sided transfers reach the peer's memory */
 	bool sent_bye, starved;
+	bool calm, unsaid;     /* calm: see ucx_meet.c; unsaid: our HELLO has not left yet */
 	ucs_status_t err;      /* from UCX, not handled yet */
 	bool peer_left, dying; /* dying: its process or mc_be is gone; what it sent is still to be read */
 	int pidfd, pipe;       /* watched for that; -1: not */
@@ -178,7 +181,7 @@ struct mc_be {
 	int pipe[2];
 	bool armed, kick, fatal, shm, copies; /* copies: UCX moves one-sided bytes inside the call */
 	bool has_err;
-	uint32_t dying_n, watched_n, closing_n, polls, posts_n, links_n;
+	uint32_t dying_n, watched_n, closing_n, polls, posts_n, links_n, unsaid_n;
 	struct mc_list links, mems, loose, ctl, free_ops, free_rx, inbox, lent;
 	struct mc_list by_id[UCX_HASH];
 	size_t free_rx_bytes, free_op_bytes;
@@ -213,6 +216,7 @@ mc_status_t mc_ucx_ep_connect(struct mc_be *be, struct mc_be_ep *ep, const void 
 			      size_t text_len);
 void mc_ucx_ep_close(struct mc_be *be, struct mc_be_ep *ep);
 void mc_ucx_ep_settle(struct mc_be_ep *ep); /* its last op ended */
+void mc_ucx_ep_up(struct mc_be_ep *ep);
 void mc_ucx_hello(struct mc_be *be, const struct ucx_rx *rx);
 struct ucx_link *mc_ucx_link_find(struct mc_be *be, uint64_t peer_id);
 void mc_ucx_link_fail(struct ucx_link *link, mc_status_t s, ucs_status_t native);
@@ -220,6 +224,13 @@ void mc_ucx_links_run(struct mc_be *be); /* what callbacks and watches have note
 void mc_ucx_dying_run(struct mc_be *be); /* the dead have been read to the end */
 void mc_ucx_links_close(struct mc_be *be);
 void mc_ucx_links_free(struct mc_be *be);
+
+/* ucx_meet.c */
+void mc_ucx_meet_begin(struct ucx_link *link); /* our HELLO, now or when it can */
+void mc_ucx_meet_on(struct ucx_link *link);    /* the next step, if its time has come: the peer's HELLO is here */
+void mc_ucx_meet_up(struct ucx_link *link);    /* OPEN is here */
+void mc_ucx_meet_run(struct mc_be *be);        /* after progress, while be->unsaid_n > 0 */
+void mc_ucx_meet_drop(struct ucx_link *link);  /* it has ended */
 
 /* ucx_msg.c */
 mc_status_t mc_ucx_send(struct mc_be *be, struct mc_be_ep *ep, const struct iovec *iov, uint32_t n, uint32_t flags,
@@ -235,6 +246,7 @@ void mc_ucx_request_param(struct ucx_op *op, ucp_request_param_t *prm);
 /* head: in op->head behind room for the header, goes before buf; 0: none. */
 void mc_ucx_op_transmit(struct ucx_op *op, enum ucx_kind kind, uint64_t id, uint64_t seq, uint32_t head_len,
 			const void *buf, size_t len);
+void mc_ucx_header(uint8_t hdr[UCX_HDR_LEN], enum ucx_kind kind, uint64_t id, uint64_t seq);
 void mc_ucx_control(struct ucx_link *link, enum ucx_kind kind, uint64_t id, const void *body, uint32_t len);
 mc_status_t mc_ucx_am_register(struct mc_be *be);
 void mc_ucx_inbox_run(struct mc_be *be);

@@ -28,6 +28,7 @@ static bool user_set(const char *name)
  * MM_ERROR_HANDLING: without it UCX will not use shared memory on connections that must survive a peer's death.
  * SEG_SIZE: UCX cuts what goes over TCP into pieces of 8 and 64 KiB and puts them together in fresh memory at the other
  * end. With room for a whole packed message the pieces go away, and with them a third of the receiver's processor time.
+ * RESOLVE_REMOTE_EP_ID: UCX's handshake begins when ucx_meet.c wants it.
  * LOG_LEVEL: a peer's death makes UCX print errors; we report it ourselves.
  */
 static const struct {
@@ -37,6 +38,7 @@ static const struct {
 	{"LOG_LEVEL", "UCX_LOG_LEVEL", "fatal", MC_TP_SHM | MC_TP_TCP | MC_TP_RDMA},
 	{"TX_SEG_SIZE", "UCX_TCP_TX_SEG_SIZE", "64k", MC_TP_TCP},
 	{"RX_SEG_SIZE", "UCX_TCP_RX_SEG_SIZE", "1088k", MC_TP_TCP},
+	{"RESOLVE_REMOTE_EP_ID", "UCX_RESOLVE_REMOTE_EP_ID", "n", MC_TP_SHM | MC_TP_TCP | MC_TP_RDMA},
 	{"MM_ERROR_HANDLING", "UCX_POSIX_ERROR_HANDLING", "y", MC_TP_SHM},
 };
 
@@ -150,7 +152,8 @@ static void explain_none(uint32_t transports, ucs_status_t st, char *why, size_t
 	}
 	list_devices("/sys/class/infiniband", devices, sizeof(devices));
 	if (devices[0] == '\0')
-		snprintf(why, why_len, "no RDMA device on this host: /sys/class/infiniband is empty or missing "
+		snprintf(why, why_len,
+			 "no RDMA device on this host: /sys/class/infiniband is empty or missing "
 			 "[rdma-device, see mcinfo doctor]");
 	else if (access("/dev/infiniband", F_OK) != 0)
 		snprintf(why, why_len,
@@ -160,8 +163,8 @@ static void explain_none(uint32_t transports, ucs_status_t st, char *why, size_t
 	else
 		snprintf(why, why_len,
 			 "RDMA devices %s cannot be used by UCX (%s): is a port up, /dev/infiniband readable? "
-			 "[port-state, see mcinfo doctor]", devices,
-			 ucs_status_string(st));
+			 "[port-state, see mcinfo doctor]",
+			 devices, ucs_status_string(st));
 }
 
 /* UCX tells what it uses only as text: lines "resource 0 : md 0 dev 0 flags -- tcp/lo". */
@@ -170,7 +173,7 @@ static void resources_read(struct mc_be *be, int rma)
 	char *text = NULL, *save = NULL;
 	size_t size = 0, used = 0;
 	FILE *f = open_memstream(&text, &size);
-	bool cma = false;
+	bool cma = false, tcp = true;
 
 	if (f == NULL)
 		return;
@@ -183,6 +186,7 @@ static void resources_read(struct mc_be *be, int rma)
 			continue;
 		name += 4;
 		cma |= strncmp(name, "cma/", 4) == 0;
+		tcp &= strncmp(name, "tcp/", 4) == 0;
 		if (strncmp(name, "rc_", 3) == 0 || strncmp(name, "dc_", 3) == 0 || strncmp(name, "ud_", 3) == 0)
 			be->addr_flags |= UCX_ADDR_RDMA;
 		if (used + strlen(name) + 2 < sizeof(be->text))
@@ -190,6 +194,9 @@ static void resources_read(struct mc_be *be, int rma)
 						 name);
 	}
 	free(text);
+	/* HELLO has to go in one piece. */
+	if (tcp && used > 0 && !user_set("UCX_TCP_TX_SEG_SIZE") && !user_set("UCX_RESOLVE_REMOTE_EP_ID"))
+		be->addr_flags |= UCX_ADDR_CALM;
 	be->copies = !(be->addr_flags & UCX_ADDR_RDMA);
 	/* Over shared memory nothing would check the addresses of a put, so only who asks for it gets it. */
 	bool rdma = (be->addr_flags & UCX_ADDR_RDMA) != 0;

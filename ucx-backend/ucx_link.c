@@ -67,6 +67,9 @@ static mc_status_t link_open_ucp(struct ucx_link *link)
 		return MC_OK;
 	link->ucp = NULL;
 	mc_debug("ucx: rank %u: no way to rank %u: %s", link->be->rank, link->rank, ucs_status_string(st));
+	/* Over TCP a connection that is refused at once reads like one for which there is no transport. */
+	if (st == UCS_ERR_UNREACHABLE && link->calm)
+		return MC_ERR_PEER_DOWN;
 	return st == UCS_ERR_UNREACHABLE || st == UCS_ERR_UNSUPPORTED ? MC_ERR_UNSUPPORTED : mc_ucx_status(st);
 }
 
@@ -79,6 +82,7 @@ static mc_status_t link_create(struct mc_be *be, const struct ucx_addr *a, struc
 		return s;
 	link->rank = a->rank;
 	link->epoch = a->epoch;
+	link->calm = (be->addr_flags & a->flags & UCX_ADDR_CALM) != 0 && a->epoch != be->epoch;
 	link->worker_addr = malloc(a->worker_len);
 	if (link->worker_addr == NULL)
 		goto undo_link;
@@ -90,7 +94,7 @@ static mc_status_t link_create(struct mc_be *be, const struct ucx_addr *a, struc
 	if (s != MC_OK)
 		goto undo_link;
 	link->direct = be->shm ? mc_ucx_cma_works(be, a) : (be->addr_flags & a->flags & UCX_ADDR_RDMA) != 0;
-	mc_ucx_control(link, UCX_HELLO, link->id, be->addr, be->addr_len);
+	mc_ucx_meet_begin(link);
 	*link_out = link;
 	return MC_OK;
 undo_link:
@@ -123,7 +127,7 @@ struct ucx_link *mc_ucx_link_find(struct mc_be *be, uint64_t peer_id)
 	return NULL;
 }
 
-static void ep_up(struct mc_be_ep *ep)
+void mc_ucx_ep_up(struct mc_be_ep *ep)
 {
 	if (ep->up)
 		return;
@@ -145,10 +149,7 @@ void mc_ucx_hello(struct mc_be *be, const struct ucx_rx *rx)
 		if (s == MC_OK) {
 			link->peer_id = rx->id;
 			mc_list_add_tail(&be->by_id[rx->id % UCX_HASH], &link->hash);
-			if (link->state == LINK_CONNECTING)
-				link->state = LINK_UP;
-			for (struct mc_list *l = link->eps.next; l != &link->eps; l = l->next)
-				ep_up(mc_container_of(l, struct mc_be_ep, node));
+			mc_ucx_meet_on(link);
 		}
 	}
 	if (s != MC_OK && mc_ratelimit_ok(&be->limit, 5))
@@ -199,6 +200,7 @@ void mc_ucx_link_fail(struct ucx_link *link, mc_status_t s, ucs_status_t native)
 	link->state = LINK_DEAD;
 	be->has_err = true;
 	mc_list_del(&link->hash);
+	mc_ucx_meet_drop(link);
 	mc_ucx_rx_free(be, &link->held);
 	mc_ucx_watch_drop(link);
 	ucp_close(link);
@@ -230,10 +232,10 @@ static void link_farewell(const struct ucx_link *old)
 	link->worker_addr = NULL;
 }
 
-/* No ep stands on it any more. With calls under way it is cut, so that they end now. */
+/* No ep stands on it any more. With calls under way it is cut, so that they end now; so is one that nobody knows of. */
 static void link_leave(struct ucx_link *link)
 {
-	bool cut = link->ops_n > 0;
+	bool cut = link->ops_n > 0 || link->unsaid;
 
 	if (link->state != LINK_CONNECTING && link->state != LINK_UP)
 		return;
@@ -328,7 +330,7 @@ void mc_ucx_links_close(struct mc_be *be)
 
 	for (l = be->links.next; l != &be->links; l = l->next) {
 		struct ucx_link *link = mc_container_of(l, struct ucx_link, node);
-		if (link->state != LINK_CONNECTING && link->state != LINK_UP)
+		if ((link->state != LINK_CONNECTING && link->state != LINK_UP) || link->unsaid)
 			continue;
 		link->state = LINK_LEAVING;
 		mc_ucx_control(link, UCX_BYE, link->id, NULL, 0);
@@ -405,14 +407,17 @@ mc_status_t mc_ucx_ep_connect(struct mc_be *be, struct mc_be_ep *ep, const void 
 	if (link == NULL)
 		s = link_create(be, &a, &link);
 	if (s != MC_OK) {
-		snprintf(text, text_len, s == MC_ERR_UNSUPPORTED ? "no common transport" : "peer has ended");
+		snprintf(text, text_len,
+			 s == MC_ERR_UNSUPPORTED          ? "no common transport"
+			 : be->addr_flags & UCX_ADDR_CALM ? "no connection: it has ended, or no NIC here reaches it"
+							  : "peer has ended");
 		return s;
 	}
 	ep->link = link;
 	mc_list_del(&ep->node);
 	mc_list_add_tail(&link->eps, &ep->node);
 	if (link->state == LINK_UP)
-		ep_up(ep);
+		mc_ucx_ep_up(ep);
 	return MC_OK;
 }
 

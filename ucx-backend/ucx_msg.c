@@ -137,11 +137,8 @@ void mc_ucx_op_request(struct ucx_op *op, ucs_status_ptr_t p)
 		op_note(op, UCS_PTR_STATUS(p));
 }
 
-void mc_ucx_op_transmit(struct ucx_op *op, enum ucx_kind kind, uint64_t id, uint64_t seq, uint32_t head_len,
-			const void *buf, size_t len)
+void mc_ucx_header(uint8_t hdr[UCX_HDR_LEN], enum ucx_kind kind, uint64_t id, uint64_t seq)
 {
-	uint8_t *hdr = head_len > 0 ? op->head : op->hdr;
-	ucp_request_param_t prm;
 	struct mc_wr w;
 
 	mc_wr_init(&w, hdr, UCX_HDR_LEN);
@@ -150,15 +147,26 @@ void mc_ucx_op_transmit(struct ucx_op *op, enum ucx_kind kind, uint64_t id, uint
 	mc_wr_u32(&w, 0);
 	mc_wr_u64(&w, id);
 	mc_wr_u64(&w, seq);
+}
+
+void mc_ucx_op_transmit(struct ucx_op *op, enum ucx_kind kind, uint64_t id, uint64_t seq, uint32_t head_len,
+			const void *buf, size_t len)
+{
+	uint8_t *hdr = head_len > 0 ? op->head : op->hdr;
+	ucp_request_param_t prm;
+
+	mc_ucx_header(hdr, kind, id, seq);
 	mc_ucx_request_param(op, &prm);
 	prm.op_attr_mask |= UCP_OP_ATTR_FIELD_FLAGS;
 	prm.flags = UCP_AM_SEND_FLAG_EAGER;
+	if (kind == UCX_OPEN) /* UCX must know the peer's endpoint for that, so it shakes hands first */
+		prm.flags |= UCP_AM_SEND_FLAG_REPLY;
 	op->busy = true;
 	if (op->link->ucp == NULL)
 		op_note(op, UCS_ERR_CONNECTION_RESET);
 	else
-		mc_ucx_op_request(op, ucp_am_send_nbx(op->link->ucp, UCX_AM_ID, hdr, UCX_HDR_LEN + head_len, buf, len,
-						      &prm));
+		mc_ucx_op_request(
+			op, ucp_am_send_nbx(op->link->ucp, UCX_AM_ID, hdr, UCX_HDR_LEN + head_len, buf, len, &prm));
 	op->busy = false;
 }
 
@@ -206,7 +214,7 @@ static mc_status_t link_ready(const struct mc_be_ep *ep)
 		return MC_ERR_INVAL;
 	if (ep->why != MC_OK || ep->closed)
 		return MC_ERR_PEER_DOWN;
-	return MC_OK;
+	return ep->link->calm && ep->link->state == LINK_CONNECTING ? MC_ERR_AGAIN : MC_OK;
 }
 
 static void gather(uint8_t *p, const struct iovec *iov, uint32_t n)
@@ -304,8 +312,8 @@ mc_status_t mc_ucx_send(struct mc_be *be, struct mc_be_ep *ep, const struct iove
 		memcpy(op->head + UCX_HDR_LEN, iov[0].iov_base, c.head);
 	if (c.gather)
 		gather(op->buf, c.rest, c.rest_n);
-	mc_ucx_op_transmit(op, UCX_MSG, op->link->id, op->link->tx_seq++, c.head,
-			   c.gather ? op->buf : c.rest->iov_base, c.rest_len);
+	mc_ucx_op_transmit(op, UCX_MSG, op->link->id, op->link->tx_seq++, c.head, c.gather ? op->buf : c.rest->iov_base,
+			   c.rest_len);
 	mc_ucx_op_check(op);
 	return MC_OK;
 }
@@ -481,6 +489,8 @@ static void rx_accept(struct ucx_link *link, struct ucx_rx *rx)
 	}
 	if (rx->kind == UCX_GONE)
 		mc_ucx_region_gone(link, rx);
+	else if (rx->kind == UCX_OPEN)
+		mc_ucx_meet_up(link);
 	else if (rx->kind == UCX_BYE) {
 		link->peer_left = true;
 		be->has_err = true;
