@@ -524,4 +524,5 @@ const struct mc_be_ops mc_be_verbs = {
 	.send = mc_vb_send,
 	.post = mc_vb_post,
 	.poll = verbs_poll,
+	.cancel = mc_vb_cancel,
 };

@@ -434,6 +434,7 @@ static void rail_finish(struct vb_rail *rail)
 			mc_vb_again_add(link, a, rail->peer_got[i]);
 	}
 	rail->state = RAIL_IDLE;
+	mc_vb_again_prune(link);
 	if (link->asleep && (link->wanted || !mc_vb_link_quiet(link)))
 		mc_vb_wake(link);
 	if (!link->leader || link->asleep)
@@ -479,6 +480,8 @@ static void rail_close(struct vb_rail *rail)
 	mc_vb_rail_down_send(rail);
 	if (rail->peer_down)
 		rail_finish(rail);
+	else
+		mc_vb_again_prune(link);
 }
 
 void mc_vb_rails_run(struct mc_be *be)
