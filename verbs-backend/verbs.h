@@ -355,6 +355,7 @@ uint64_t mc_vb_probe_word(uint64_t instance);
 
 /* verbs_cg.c */
 uint64_t mc_vb_limit_left(const char *dev, const char *key, char *where, size_t where_len);
+void mc_vb_budget_again(struct mc_be *be); /* before something new is made */
 uint64_t mc_vb_objects_left(const char *dev, char *where, size_t where_len); /* UINT64_MAX: no limit */
 
 /* verbs_ctl.c, verbs_dial.c */
