@@ -224,6 +224,13 @@ struct mc_be_ops {
 	/* MC_ERR_STALE: the peer freed the region; MC_ERR_PEER_DOWN. */
 	mc_status_t (*post)(struct mc_be *be, struct mc_be_ep *ep, const struct mc_be_post *p, uint32_t *taken_out);
 	uint32_t (*poll)(struct mc_be *be, struct mc_be_event *ev, uint32_t max); /* makes progress; number of events */
+	/*
+	 * Nobody wants the posts with that cookie any more (deadline, cancel). Each still gives its one DONE; with
+	 * MC_ERR_CANCELED as soon as nothing of it can land any more and its message cannot arrive, which where a path
+	 * has failed may be long before that is settled otherwise. What is under way on a working path just ends. Needs
+	 * a new poll and arm. The slot may be NULL: posts end by themselves, or with the ep.
+	 */
+	void (*cancel)(struct mc_be *be, struct mc_be_ep *ep, uint64_t cookie);
 };
 
 /* builtin.c: the only file that names plug-ins. NULL-terminated, best first for "auto". */

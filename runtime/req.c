@@ -228,6 +228,17 @@ static void fail_kids(struct mc_req *r, mc_status_t s)
 	}
 }
 
+/* What is under way one-sided may end earlier if the backend knows that it is not wanted. */
+static void unwanted(struct mc_req *r)
+{
+	struct mc_peer *p = r->peer;
+	if (!r->rma || r->flying == 0 || p->state != MC_PEER_UP || !mc_list_empty(&p->dying) ||
+	    p->link->ops->cancel == NULL)
+		return;
+	p->link->ops->cancel(p->link->be, p->ep, (uint64_t)(uintptr_t)r);
+	p->ctx->stale_arm = true;
+}
+
 void mc_req_fail(struct mc_req *r, mc_status_t s)
 {
 	/* A cancel or deadline alone takes nothing from what was sent. */
@@ -239,6 +250,7 @@ void mc_req_fail(struct mc_req *r, mc_status_t s)
 		mc_req_timed(r, r->kind == MC_REQ_GROUP ? INT64_MAX
 							: mc_deadline(mc_now_ns(), r->ctx->cfg.cancel_timeout));
 		fail_kids(r, s);
+		unwanted(r);
 	}
 	mc_req_settle(r);
 }

@@ -371,6 +371,7 @@ static mc_status_t plan_make(struct mc_be *be, char *why, size_t why_len)
 			 where, VB_OBJECTS_NIC + 1);
 		return MC_ERR_UNSUPPORTED;
 	}
+	be->limit_told = be->plan.reduced;
 	if (be->plan.reduced)
 		mc_warn("verbs: rank %u: %s: %u instead of %u queue pairs per rail, and idle connections are closed "
 			"when others are needed [rdma-cgroup, see mcinfo doctor]",
@@ -524,4 +525,5 @@ const struct mc_be_ops mc_be_verbs = {
 	.send = mc_vb_send,
 	.post = mc_vb_post,
 	.poll = verbs_poll,
+	.cancel = mc_vb_cancel,
 };

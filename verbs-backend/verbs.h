@@ -185,6 +185,7 @@ struct vb_op {
 	int32_t native;
 	const char *why;
 	bool msg_pending;
+	bool canceled; /* nobody wants it: it ends as soon as that is proved to be its end */
 };
 
 enum vb_link_state { LINK_CONNECTING, LINK_PROVING, LINK_UP, LINK_LEAVING, LINK_DEAD };
@@ -200,6 +201,7 @@ struct vb_link {
 	bool leader, self, met; /* met: there has been a session */
 	bool wanted;            /* a post was refused for want of a rail */
 	bool starved;           /* no queue pairs to be had at the last try */
+	bool canceling;         /* some of its posts are canceled and under way */
 	bool asleep;            /* its rails are down because nobody used them */
 	mc_status_t why;        /* of a dead one */
 	struct mc_list eps, rmems, ops, txq, again;
@@ -353,6 +355,7 @@ uint64_t mc_vb_probe_word(uint64_t instance);
 
 /* verbs_cg.c */
 uint64_t mc_vb_limit_left(const char *dev, const char *key, char *where, size_t where_len);
+void mc_vb_budget_again(struct mc_be *be); /* before something new is made */
 uint64_t mc_vb_objects_left(const char *dev, char *where, size_t where_len); /* UINT64_MAX: no limit */
 
 /* verbs_ctl.c, verbs_dial.c */
@@ -482,10 +485,12 @@ void mc_vb_tx_free_all(struct mc_be *be);
 /* verbs_post.c, verbs_again.c */
 mc_status_t mc_vb_post(struct mc_be *be, struct mc_be_ep *ep, const struct mc_be_post *p, uint32_t *taken_out);
 void mc_vb_op_check(struct vb_op *op); /* it may have ended */
+void mc_vb_cancel(struct mc_be *be, struct mc_be_ep *ep, uint64_t cookie);
 void mc_vb_ops_fail(struct vb_link *link, mc_status_t s);
 bool mc_vb_again_take(struct vb_qp *q, struct vb_again **out); /* what it has under way; false: no memory */
 void mc_vb_again_add(struct vb_link *link, struct vb_again *a, uint64_t got);
 void mc_vb_again_run(struct vb_link *link);
+void mc_vb_again_prune(struct vb_link *link); /* of canceled posts */
 void mc_vb_again_free(struct mc_be *be, struct vb_again *a, mc_status_t s);
 
 /* verbs_mem.c */

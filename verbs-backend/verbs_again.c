@@ -96,6 +96,84 @@ void mc_vb_again_add(struct vb_link *link, struct vb_again *a, uint64_t got)
 	mc_vb_work(link);
 }
 
+/* ---- canceled posts ---------------------------------------------------------------------------------------------- */
+
+static bool canceled(const struct vb_wr *wr)
+{
+	return wr->op != NULL && wr->op->canceled;
+}
+
+static void op_canceled(struct vb_op *op)
+{
+	if (op->status == MC_OK)
+		op->status = MC_ERR_CANCELED;
+}
+
+/*
+ * It did not arrive and was not sent again: it never will be. The number of a message's packet still has to go, or the
+ * peer would wait for it; it goes empty, and nobody waits for that.
+ */
+static bool drop(struct mc_be *be, struct vb_wr *wr)
+{
+	struct vb_tx *tx = wr->tx;
+
+	op_canceled(wr->op);
+	if (wr->kind != WR_DATA) {
+		mc_vb_wr_end(be, wr, MC_ERR_CANCELED);
+		return true;
+	}
+	mc_vb_slot(be, wr->slot)[0] = VB_PKT_NOP;
+	wr->len = VB_HDR_LEN;
+	wr->op = NULL;
+	wr->tx = NULL;
+	if (tx != NULL)
+		mc_vb_tx_frag_done(tx, MC_ERR_CANCELED);
+	return false;
+}
+
+/* reads: those only, as nothing of the others is known yet. */
+static void list_prune(struct mc_be *be, struct vb_again *a, bool reads)
+{
+	uint32_t kept = a->at;
+
+	for (uint32_t i = a->at; i < a->n; i++) {
+		struct vb_wr *wr = &a->wr[i];
+		if (canceled(wr) && (!reads || wr->kind == WR_READ) && drop(be, wr))
+			continue;
+		a->wr[kept++] = *wr;
+	}
+	a->n = kept;
+}
+
+/*
+ * What waits to be sent again is known not to have arrived, as the peer has said so. Of a lane that is destroyed only
+ * here the answers to reads cannot land any more; of writes the peer has the say.
+ */
+void mc_vb_again_prune(struct vb_link *link)
+{
+	struct mc_list *l, *next;
+
+	if (!link->canceling || link->state == LINK_DEAD)
+		return;
+	for (l = link->again.next; l != &link->again; l = next) {
+		struct vb_again *a = mc_container_of(l, struct vb_again, node);
+		next = l->next;
+		list_prune(link->be, a, false);
+		if (a->at == a->n) {
+			mc_list_del(&a->node);
+			free(a);
+		}
+	}
+	for (uint32_t i = 0; i < link->rail_n; i++)
+		for (uint32_t k = 0; k < VB_QPS_MAX && link->rail[i].state == RAIL_CLOSED; k++)
+			if (link->rail[i].left[k] != NULL)
+				list_prune(link->be, link->rail[i].left[k], true);
+	link->canceling = false;
+	for (l = link->ops.next; l != &link->ops && !link->canceling; l = l->next)
+		link->canceling = mc_container_of(l, struct vb_op, node)->canceled;
+	mc_vb_work(link); /* others may go now */
+}
+
 void mc_vb_again_free(struct mc_be *be, struct vb_again *a, mc_status_t s)
 {
 	if (a == NULL)

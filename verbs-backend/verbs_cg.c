@@ -50,7 +50,18 @@ static bool own_cgroup(char *out, size_t len)
 	return found;
 }
 
-uint64_t mc_vb_limit_left(const char *dev, const char *key, char *where, size_t where_len)
+static uint64_t current(const char *group, const char *dev, const char *key)
+{
+	char path[512];
+	uint64_t v;
+
+	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/rdma.current", group);
+	v = line_value(path, dev, key);
+	return v != UINT64_MAX ? v : 0;
+}
+
+/* The least that any group from the own one upwards leaves; shared: as an equal part of each. */
+static uint64_t least_of(const char *dev, const char *key, bool shared, uint64_t mine, char *where, size_t where_len)
 {
 	char group[400], path[512];
 	uint64_t least = UINT64_MAX;
@@ -58,15 +69,13 @@ uint64_t mc_vb_limit_left(const char *dev, const char *key, char *where, size_t 
 	if (!own_cgroup(group, sizeof(group)))
 		return least;
 	for (;;) {
-		uint64_t max, now;
+		uint64_t max, now, one;
 		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/rdma.max", group);
 		max = line_value(path, dev, key);
-		snprintf(path, sizeof(path), "/sys/fs/cgroup%s/rdma.current", group);
-		now = line_value(path, dev, key);
-		if (now == UINT64_MAX)
-			now = 0;
-		if (max != UINT64_MAX && (max > now ? max - now : 0) < least) {
-			least = max > now ? max - now : 0;
+		now = max != UINT64_MAX ? current(group, dev, key) : 0;
+		one = mc_vb_share(max, now, mine, shared && max != UINT64_MAX ? current(group, dev, "hca_handle") : 1);
+		if (max != UINT64_MAX && one < least) {
+			least = one;
 			snprintf(where, where_len,
 				 "/sys/fs/cgroup%s/rdma.max allows %s %s=%" PRIu64 ", %" PRIu64 " are in use", group,
 				 dev, key, max, now);
@@ -77,7 +86,46 @@ uint64_t mc_vb_limit_left(const char *dev, const char *key, char *where, size_t 
 	}
 }
 
+uint64_t mc_vb_limit_left(const char *dev, const char *key, char *where, size_t where_len)
+{
+	return least_of(dev, key, false, 0, where, where_len);
+}
+
 uint64_t mc_vb_objects_left(const char *dev, char *where, size_t where_len)
 {
 	return mc_vb_limit_left(dev, "hca_object", where, where_len);
+}
+
+/*
+ * When connections and registrations are made, the other ranks of the job have opened their devices, too: open devices
+ * are processes that share a limit, of this job or of another in the same group.
+ */
+void mc_vb_budget_again(struct mc_be *be)
+{
+	struct vb_want want = {.peers = be->size > 0 ? be->size - 1 : 0,
+			       .qps = be->config->verbs_qps,
+			       .objects = UINT64_MAX};
+	char where[512] = "", one[512];
+
+	if (be->plan.objects == UINT64_MAX)
+		return;
+	for (uint32_t i = 0; i < be->nic_n; i++) {
+		const struct vb_nic *nic = &be->nic[i];
+		uint64_t part = least_of(ibv_get_device_name(nic->ctx->device), "hca_object", true,
+					 VB_OBJECTS_NIC + nic->qp_n + be->mrs_n, one, sizeof(one));
+		if (part >= want.objects)
+			continue;
+		want.objects = part;
+		memcpy(where, one, sizeof(where));
+	}
+	if (want.objects < VB_OBJECTS_NIC + 1) /* what there is may go on */
+		want.objects = VB_OBJECTS_NIC + 1;
+	mc_vb_budget(&want, &be->plan);
+	if (!be->plan.reduced || be->limit_told)
+		return;
+	be->limit_told = true;
+	mc_warn("verbs: rank %u: %s: this process's part are %" PRIu64 " queue pairs (%u per rail) and %" PRIu64
+		" registrations per port; idle connections are closed when others are needed [rdma-cgroup, see mcinfo "
+		"doctor]",
+		be->rank, where, be->plan.qp_budget, be->plan.qps, be->plan.mr_budget);
 }

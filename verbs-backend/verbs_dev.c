@@ -408,8 +408,8 @@ mc_status_t mc_vb_nics_open(struct mc_be *be, const struct mc_be_cfg *cfg, char 
 static mc_status_t object_failed(const struct vb_nic *nic, const char *what, int err)
 {
 	struct mc_be *be = nic->be;
-	const char *id = err == EAGAIN   ? " [rdma-cgroup, see mcinfo doctor]"
-			 : err == ENOMEM ? " [memlock, see mcinfo doctor]"
+	const char *id = err == EAGAIN   ? ": raise rdma.max [rdma-cgroup, see mcinfo doctor]"
+			 : err == ENOMEM ? ": raise the limit of locked memory (ulimit -l) [memlock, see mcinfo doctor]"
 					 : "";
 	char where[512] = "";
 

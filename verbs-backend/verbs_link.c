@@ -209,6 +209,12 @@ static void deadline(struct vb_link *link)
 			 link->rail[i].why, link->leader ? "leader" : "follower", link->asleep ? ", asleep" : "",
 			 link->starved ? ", starved" : "", link->rail[i].peer_down ? ", peer down" : "",
 			 (long long)((link->rail[i].retry_ns - mc_now_ns()) / 1000000));
+	if (link->starved) {
+		mc_vb_link_fail(link, link->state == LINK_UP ? MC_ERR_PEER_DOWN : MC_ERR_UNSUPPORTED, 0,
+				"no queue pair is to be had: rdma.max is too small for this many ranks and regions "
+				"[rdma-cgroup, see mcinfo doctor]");
+		return;
+	}
 	if (link->state == LINK_UP) {
 		bool rails = link->up_n == 0;
 		mc_vb_link_fail(link, MC_ERR_PEER_DOWN, 0,

@@ -122,9 +122,23 @@ static void reg_failed(const struct mc_be *be, const struct mc_be_region *r, uin
 			 "[gpudirect, see mcinfo doctor]";
 	else if (err == EFAULT)
 		remedy = "the range is not mapped, or is memory of a device [gpudirect, see mcinfo doctor]";
-	mc_error("verbs: rank %u: %s does not register %llu bytes of region %llu: %s; %s%s%s", be->rank,
-		 be->nic[nic].port.name, (unsigned long long)r->len, (unsigned long long)r->id, strerror(err), remedy,
-		 where[0] != '\0' ? "; " : "", where);
+	/* Host memory travels by message, through buffers of ours: slower, but nothing is lost. */
+	mc_log(r->kind == MC_KIND_HOST ? MC_LOG_WARN : MC_LOG_ERROR,
+	       "verbs: rank %u: %s does not register %llu bytes of region %llu: %s; %s%s%s%s", be->rank,
+	       be->nic[nic].port.name, (unsigned long long)r->len, (unsigned long long)r->id, strerror(err),
+	       r->kind == MC_KIND_HOST ? "they travel by message, copied on either side; " : "", remedy,
+	       where[0] != '\0' ? "; " : "", where);
+}
+
+/* The last ones that the rdma cgroup allows are for queue pairs. */
+static bool room_for(struct mc_be *be, uint64_t n)
+{
+	uint64_t qps = 0;
+
+	mc_vb_budget_again(be);
+	for (uint32_t i = 0; i < be->nic_n; i++)
+		qps = be->nic[i].qp_n > qps ? be->nic[i].qp_n : qps;
+	return be->mrs_n + n <= be->plan.mr_budget && be->mrs_n + n + qps <= be->plan.objects;
 }
 
 mc_status_t mc_vb_mem_reg(struct mc_be *be, const struct mc_be_region *r, struct mc_be_mem **mem_out)
@@ -154,7 +168,7 @@ mc_status_t mc_vb_mem_reg(struct mc_be *be, const struct mc_be_region *r, struct
 		return MC_ERR_NOMEM;
 	}
 	job.mem = mem;
-	err = be->mrs_n + mem->piece_n > be->plan.mr_budget ? EAGAIN : 0; /* the last ones are for queue pairs */
+	err = room_for(be, mem->piece_n) ? 0 : EAGAIN;
 	if (err == 0 && r->len > 0)
 		err = reg_all(&job, mem->piece_n * be->nic_n, &nic);
 	if (err != 0) {

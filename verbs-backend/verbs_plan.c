@@ -93,31 +93,53 @@ static uint32_t power_below(uint32_t v)
  */
 void mc_vb_plan(const struct vb_want *want, struct vb_plan *out)
 {
-	uint64_t peers = want->peers > 0 ? want->peers : 1, left = want->objects;
+	uint64_t peers = want->peers > 0 ? want->peers : 1;
 	uint64_t cqe = (uint64_t)want->buffers + (uint64_t)want->depth * want->qps * (peers < 16 ? peers : 16) + 16;
 
 	memset(out, 0, sizeof(*out));
 	out->window = clamp(want->buffers / (peers + 1), 8, VB_WIN_MAX / 2);
 	out->depth = power_below(clamp(want->depth, 16, 4096));
 	out->cqe = clamp(cqe, 64, want->max_cqe > 64 ? want->max_cqe : 64);
+	mc_vb_budget(want, out);
+}
+
+void mc_vb_budget(const struct vb_want *want, struct vb_plan *out)
+{
+	uint64_t peers = want->peers > 0 ? want->peers : 1, left = want->objects, floor, quarter;
+
 	out->qps = clamp(want->qps, 1, VB_QPS_MAX);
-	out->qp_budget = out->mr_budget = UINT64_MAX;
+	out->objects = out->qp_budget = out->mr_budget = UINT64_MAX;
+	out->reduced = out->hopeless = false;
 	if (left == UINT64_MAX)
 		return;
 	if (left < VB_OBJECTS_NIC + 1) {
 		out->hopeless = true;
+		out->objects = out->qp_budget = out->mr_budget = 0;
 		return;
 	}
-	left -= VB_OBJECTS_NIC;
-	/* A quarter is left for regions; what cannot be registered travels by message. */
-	out->qp_budget = left > 1 ? left - (left / 4 > 0 ? left / 4 : 1) : 1;
-	out->mr_budget = left - 1;
+	out->objects = left -= VB_OBJECTS_NIC;
+	quarter = left / 4 > 0 ? left / 4 : 1;
+	/* Two connections at a time, one from either side, or all ranks that wait for each other do so for ever. */
+	floor = quarter > 2 ? quarter : 2;
+	floor = floor < peers ? floor : peers;
+	floor = floor < left ? floor : left;
+	/* A quarter is for regions; what cannot be registered travels by message. */
+	out->qp_budget = left - quarter > floor ? left - quarter : floor;
+	out->mr_budget = left - floor;
 	while (out->qps > 1 && (uint64_t)out->qps * peers > out->qp_budget) {
 		out->qps--;
 		out->reduced = true;
 	}
-	if ((uint64_t)out->qps * peers > out->qp_budget || left == 1)
+	if ((uint64_t)out->qps * peers > out->qp_budget || out->mr_budget == 0)
 		out->reduced = true; /* idle connections are closed for others */
+}
+
+/* An equal part, as others that were not needed yet may be needed soon; but not what others have taken for good. */
+uint64_t mc_vb_share(uint64_t max, uint64_t used, uint64_t mine, uint64_t sharers)
+{
+	uint64_t part = max / (sharers > 0 ? sharers : 1), room = (max > used ? max - used : 0) + mine;
+
+	return part < room ? part : room;
 }
 
 uint64_t mc_vb_piece_len(uint64_t len, uint64_t wanted)

@@ -41,8 +41,10 @@ void mc_vb_op_check(struct vb_op *op)
 
 	if (op->pending > 0)
 		return;
-	if (op->msg != NULL && op->status != MC_OK && op->msg->at == 0 && op->msg->frags == 0 &&
+	if (op->msg != NULL && (op->status != MC_OK || op->canceled) && op->msg->at == 0 && op->msg->frags == 0 &&
 	    !mc_list_empty(&op->msg->node)) {
+		if (op->status == MC_OK)
+			op->status = MC_ERR_CANCELED; /* the bytes are there, the message never will be */
 		op->msg_pending = false;
 		mc_vb_tx_drop(ep->link, op->msg);
 	}
@@ -64,6 +66,25 @@ void mc_vb_ops_fail(struct vb_link *link, mc_status_t s)
 		op->msg = NULL;
 		mc_vb_op_check(op);
 	}
+}
+
+/* Requests have one cookie for all of their posts. */
+void mc_vb_cancel(struct mc_be *be, struct mc_be_ep *ep, uint64_t cookie)
+{
+	struct mc_list *l, *next;
+
+	(void)be;
+	for (l = ep->ops.next; l != &ep->ops; l = next) {
+		struct vb_op *op = mc_container_of(l, struct vb_op, ep_node);
+		next = l->next;
+		if (op->cookie != cookie || op->canceled)
+			continue;
+		op->canceled = true;
+		ep->link->canceling = true;
+		mc_vb_op_check(op);
+	}
+	if (ep->link != NULL && ep->link->canceling)
+		mc_vb_again_prune(ep->link);
 }
 
 static mc_status_t check(const struct mc_be_ep *ep, const struct mc_be_post *p)

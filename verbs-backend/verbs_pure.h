@@ -78,16 +78,21 @@ struct vb_want {
 	uint32_t buffers; /* wanted receive buffers per port */
 	uint32_t depth;   /* wanted work requests per queue pair */
 	uint32_t max_cqe; /* smallest of the devices */
-	uint64_t objects; /* left per device by the rdma cgroup, UINT64_MAX: no limit */
+	uint64_t objects; /* of this process per device within the rdma cgroup, UINT64_MAX: no limit */
 };
 struct vb_plan {
 	uint32_t qps, window, depth, cqe;
 	uint64_t qp_budget; /* queue pairs that may exist per port at a time, UINT64_MAX: any number */
 	uint64_t mr_budget; /* registrations of regions per port */
+	uint64_t objects;   /* both together */
 	bool reduced, hopeless;
 };
 enum { VB_OBJECTS_NIC = 4 }; /* PD, CQ, SRQ and the MR of the buffers */
 void mc_vb_plan(const struct vb_want *want, struct vb_plan *out);
+/* Again, for another number of objects: what concerns queue pairs and registrations (peers, qps, objects of want). */
+void mc_vb_budget(const struct vb_want *want, struct vb_plan *out);
+/* Of a limit, when so many are in use, this process having some of them, and so many processes share it. */
+uint64_t mc_vb_share(uint64_t max, uint64_t used, uint64_t mine, uint64_t sharers);
 
 /* How a region is cut into registrations: bytes per piece (a power of two pages, or the whole). */
 uint64_t mc_vb_piece_len(uint64_t len, uint64_t wanted);
@@ -165,6 +170,8 @@ enum vb_ctl_kind {
 	VB_HINT,      /* a port of mine has come up: try again now */
 	VB_BYE,       /* I leave */
 };
+/* Nothing is wrong, it was not used; is it wanted again meanwhile? */
+enum vb_down { VB_DOWN_IDLE = 1, VB_DOWN_WANTED = 2 };
 struct vb_ctl_msg {
 	uint8_t kind;
 	/* HELLO, WELCOME */
@@ -183,7 +190,7 @@ struct vb_ctl_msg {
 	uint32_t rkey, qpn[VB_QPS_MAX], psn[VB_QPS_MAX];
 	uint64_t probe;
 	uint64_t got[VB_QPS_MAX]; /* DOWN */
-	uint8_t idle;             /* DOWN: nothing is wrong, it was not used */
+	uint8_t idle;             /* DOWN: enum vb_down */
 	uint16_t port;            /* OFFER, ANSWER over iWARP: where rdma_cm listens; 0: none */
 };
 /* Without the mac. 0: does not fit. */

@@ -58,8 +58,9 @@ static void msg_make(const struct vb_rail *rail, uint8_t kind, struct vb_ctl_msg
 
 void mc_vb_rail_down_send(struct vb_rail *rail)
 {
-	struct vb_ctl_msg m = {
-		.kind = VB_DOWN, .rail = rail->index, .gen = rail->gen, .qp_n = VB_QPS_MAX, .idle = rail->link->asleep};
+	struct vb_ctl_msg m = {.kind = VB_DOWN, .rail = rail->index, .gen = rail->gen, .qp_n = VB_QPS_MAX};
+
+	m.idle = rail->link->asleep ? VB_DOWN_IDLE : rail->idle ? VB_DOWN_WANTED : 0;
 
 	memcpy(m.got, rail->got, sizeof(m.got));
 	mc_vb_ctl_send(rail->link, &m);
@@ -93,26 +94,35 @@ void mc_vb_rail_qps_free(struct vb_rail *rail)
 	rail->qp_n = 0;
 }
 
+static uint64_t least_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 /* As many as can be had, at least one: 0, or the errno of the first. */
 static int qps_make(struct vb_rail *rail, uint32_t n)
 {
 	struct mc_be *be = rail->link->be;
+	uint64_t used = be->nic[rail->nic].qp_n, most;
 	int err = 0;
 
+	mc_vb_budget_again(be);
+	most = least_u64(be->plan.qp_budget, be->plan.objects - least_u64(be->mrs_n, be->plan.objects));
+	if (n > (most > used ? most - used : 0))
+		n = (uint32_t)(most > used ? most - used : 0);
 	memset(rail->got, 0, sizeof(rail->got));
 	memset(rail->peer_got, 0, sizeof(rail->peer_got));
 	rail->probes = 0;
 	rail->peer_down = rail->idle = rail->ready = false;
 	rail->qp_n = 0;
-	if (be->nic[rail->nic].qp_n + n > be->plan.qp_budget)
+	if (n == 0)
 		err = EAGAIN;
 	while (err == 0 && rail->qp_n < n && mc_vb_qp_new(rail, NULL, &rail->qp[rail->qp_n], &err) == MC_OK)
 		rail->qp_n++;
-	if (rail->qp_n == 0 || err == EAGAIN)
-		mc_vb_starving(rail, err);
-	if (rail->qp_n == 0)
-		return err;
-	return 0;
+	if (rail->qp_n > 0)
+		return 0;
+	mc_vb_starving(rail, err);
+	return err;
 }
 
 static bool iwarp(const struct vb_rail *rail)
@@ -434,6 +444,7 @@ static void rail_finish(struct vb_rail *rail)
 			mc_vb_again_add(link, a, rail->peer_got[i]);
 	}
 	rail->state = RAIL_IDLE;
+	mc_vb_again_prune(link);
 	if (link->asleep && (link->wanted || !mc_vb_link_quiet(link)))
 		mc_vb_wake(link);
 	if (!link->leader || link->asleep)
@@ -479,6 +490,8 @@ static void rail_close(struct vb_rail *rail)
 	mc_vb_rail_down_send(rail);
 	if (rail->peer_down)
 		rail_finish(rail);
+	else
+		mc_vb_again_prune(link);
 }
 
 void mc_vb_rails_run(struct mc_be *be)
@@ -510,8 +523,8 @@ static void on_down(struct vb_rail *rail, const struct vb_ctl_msg *m)
 		return;
 	rail->peer_down = true;
 	memcpy(rail->peer_got, m->got, sizeof(rail->peer_got));
-	if (m->idle)
-		rail->idle = link->asleep = true;
+	rail->idle |= m->idle != 0;
+	link->asleep |= m->idle == VB_DOWN_IDLE;
 	if (rail->state == RAIL_CLOSED)
 		rail_finish(rail);
 	else

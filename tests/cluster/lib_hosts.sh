@@ -160,7 +160,7 @@ run()
 	[ "$got" = "$code" ] || fail "exit code of mcrun $* is $got, expected $code"
 }
 
-now_ms() { local t; read -r t _ </proc/uptime; echo "${t/./}0"; }
+now_ms() { local t; read -r t _ </proc/uptime; echo "$((10#${t/./} * 10))"; } # not octal in the first second
 
 # within MS COMMAND...: until it succeeds
 within()

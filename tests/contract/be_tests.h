@@ -16,6 +16,7 @@
 	X(post__message_alone)                                                                                         \
 	X(post__send_after_done_finds_the_bytes)                                                                       \
 	X(post__stale_region)                                                                                          \
+	X(cancel__one_done_and_no_message_of_a_failed_one)                                                             \
 	X(send__bulk_apart)                                                                                            \
 	X(post__prepared)                                                                                              \
 	X(rmem_import__hostile_blob)                                                                                   \

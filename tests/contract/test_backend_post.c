@@ -283,6 +283,73 @@ void post__send_after_done_finds_the_bytes(void **state)
 }
 
 /* After the owner freed a region and a message of it arrived here, posts there fail, and the bytes stay. */
+struct cancel_check {
+	const struct regions *r;
+	uint8_t got[256]; /* messages per number */
+};
+
+static void on_cancel_msg(struct side *s, const struct mc_be_event *ev)
+{
+	struct cancel_check *c = s->arg;
+	uint32_t i;
+
+	assert_int_equal(ev->len, sizeof(i));
+	memcpy(&i, ev->data, sizeof(i));
+	assert_true(i < sizeof(c->got));
+	c->got[i]++;
+	assert_int_equal(c->r->b[(size_t)i * 4096], i % 255 + 1);
+}
+
+/* Posts with a message each, every third canceled right away, by a cookie of its own. */
+static void post_and_cancel(struct regions *r, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct mc_be_slice sl = slice(r, (uint64_t)i * 4096, (uint64_t)i * 4096, 4096);
+		struct mc_be_post post = {.op = MC_BE_WRITE, .n = 1, .slice = &sl, .msg = &i, .msg_len = sizeof(i)};
+		uint32_t taken = 0;
+		r->a[(size_t)i * 4096] = (uint8_t)(i % 255 + 1);
+		post.cookie = r->p.a.next_cookie++;
+		while (be_setup.ops->post(r->p.a.be, r->p.a.ep, &post, &taken) == MC_OK && taken == 0)
+			pair_tick(&r->p);
+		if (i % 3 == 0)
+			be_setup.ops->cancel(r->p.a.be, r->p.a.ep, post.cookie);
+	}
+}
+
+void cancel__one_done_and_no_message_of_a_failed_one(void **state)
+{
+	enum { N = 200 };
+	struct regions r;
+	struct cancel_check check = {.r = &r};
+	uint32_t all = 0;
+
+	(void)state;
+	if (be_setup.ops->cancel == NULL)
+		skip();
+	regions_open(&r, (uint64_t)N * 4096);
+	r.p.b.on_msg = on_cancel_msg;
+	r.p.b.arg = &check;
+	be_setup.ops->cancel(r.p.a.be, r.p.a.ep, 77); /* there is none */
+	post_and_cancel(&r, N);
+	while (r.p.a.done_n < N || all < N - r.p.a.bad_n) {
+		pair_tick(&r.p);
+		all = 0;
+		for (uint32_t i = 0; i < N; i++)
+			all += check.got[i];
+	}
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(r.p.a.seen[i], 1);
+	assert_true(r.p.a.bad_n <= (N + 2) / 3);
+	assert_true(r.p.a.bad_n == 0 || r.p.a.bad_status == MC_ERR_CANCELED);
+	for (uint32_t i = 0; i < N; i++)
+		assert_true(check.got[i] == 1 || (i % 3 == 0 && check.got[i] == 0));
+	side_post1(&r.p.a, &r.p.b, MC_BE_WRITE, slice(&r, 0, 4096, 4096));
+	while (r.p.a.done_n < N + 1)
+		pair_tick(&r.p);
+	assert_int_equal(r.b[4096], r.a[0]);
+	regions_close(&r);
+}
+
 void post__stale_region(void **state)
 {
 	struct regions r;

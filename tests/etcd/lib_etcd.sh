@@ -32,7 +32,7 @@ fail()
 	[ -f etcd0.log ] && tail -3 etcd0.log | cut -c1-200 | sed "s/^/  etcd| /"
 	exit 1
 }
-now_ms() { local t; read -r t _ </proc/uptime; echo "${t/./}0"; }
+now_ms() { local t; read -r t _ </proc/uptime; echo "$((10#${t/./} * 10))"; } # not octal in the first second
 # within MS COMMAND...: poll until it succeeds
 within()
 {

@@ -55,7 +55,7 @@ has()
 	fi
 }
 
-now_ms() { local t; read -r t _ </proc/uptime; echo "${t/./}0"; }
+now_ms() { local t; read -r t _ </proc/uptime; echo "$((10#${t/./} * 10))"; } # not octal in the first second
 
 # within MS COMMAND...: poll until it succeeds
 within()

@@ -29,6 +29,9 @@ broken()
 		fail "$name: no fallback under auto: status $?"
 	expect "link" "$(json "$name.0" link | grep -c tcp)" 1
 	has err "warn .*instead of RDMA.*$check"
+	expect "errors logged under auto" "$(grep -c ' error ' err)" 0
+	expect "ranks that warn" "$(grep 'instead of RDMA' err | cut -d' ' -f1 | sort | uniq -c | grep -c '^ *1 ')" 2
+	grep 'instead of RDMA' err | head -1 | sed 's/^/  /'
 	"$@" "$mcinfo" doctor >doctor 2>err || true
 	has doctor "(FAIL|WARN) +$check"
 }

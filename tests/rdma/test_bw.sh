@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # vm: --wires 1 --memory 1024 --timeout 880
 # mcperf bw beside ib_write_bw and ib_read_bw: same device, size, queue pairs and depth, one polling thread each, in turns. What
-# carries over to a real card is the ratio; Soft-RoCE's own speed does not. TEST_RDMA_OUT/bw.json: one line per row;
+# carries over to a real card is the ratio; Soft-RoCE's own speed does not: it copies, so memory counts that is not in a cache. perftest
+# uses the same 1 MiB (or 4 KiB, again and again) for everything; mc goes over 4 MiB, the least for 1024 blocks. TEST_RDMA_OUT/bw.json: one line per row;
 # TEST_RDMA_ROUNDS (5); TEST_RDMA_ONLY=put-4096-64: one row.
 set -eu
 . "$(dirname "$0")/lib_rdma.sh"
@@ -12,6 +13,7 @@ on_wires 1
 rounds=${TEST_RDMA_ROUNDS:-5}
 report=$work/report
 port=18700
+rows=0
 
 # reference TOOL SIZE ITERS DEPTH POST: MB/s into ./ref. perftest divides by a clock that it calibrates, and prints 0 or inf when the
 # machine was busy meanwhile: then once more.
@@ -45,7 +47,7 @@ ours()
 	shift 5
 	requests=$((depth * ((size + 262143) / 262144))) # a block longer than MC_VERBS_CHUNK is several
 	MC_LOG=info MC_VERBS_DEPTH=$((requests < 16 ? 16 : requests)) timeout -k 5 100 "$mcrun" --backend verbs -n 2 ./on_wires "$mcperf" bw --op "$op" -s "$size" --batch "$batch" \
-		--window $((depth / batch)) --iters "$iters" --warmup 4 --runs 3 --pool 16M --no-bulk --no-verify --units MB/s --json row "$@" \
+		--window $((depth / batch)) --iters "$iters" --warmup 4 --runs 3 --pool 4M --no-bulk --no-verify --units MB/s --json row "$@" \
 		>out 2>err </dev/null || fail "mcperf bw ended with $?"
 	awk -v g="$(json row gbps_best)" 'BEGIN { print g * 1000 }' >our
 	sed -n 's/^\[0\].*verbs: rank 0: \([0-9]*\) work requests with \([0-9]*\) doorbells and \([0-9]*\) signalled.*/\1 \2 \3/p' err >counts
@@ -78,8 +80,8 @@ compare()
 	printf '{"op":"%s","reference":"%s","size":%s,"depth":%s,"batch":%s,"post_list":%s,"mbs":[%s],"reference_mbs":[%s],"ratio":%s,' \
 		"$1" "$2" "$3" "$4" "$5" "$6" "$(paste -sd, ours.list)" "$(paste -sd, refs.list)" "$(ratio)" >>"$report"
 	printf '"work_requests":%s,"doorbells":%s,"signalled":%s,"cpu_us_per_block":%s}\n' "$wrs" "$bells" "$signalled" "$cpu" >>"$report"
-	# Rows that do not reach their aim ($7) with a margin yet (docs/PERFORMANCE.md) have a bound of their own ($9).
-	at_least "ratio of $1 $3 to $2" "$(ratio)" "$(limit_now "${9:-$7}")"
+	at_least "ratio of $1 $3 to $2" "$(ratio)" "$(limit_now "$7")"
+	rows=$((rows + 1))
 }
 per() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", (b > 0) ? a / b : 0 }'; }
 row='%-4s %-12s %8s %6s %6s %9s %9s %6s %8s %10s %8s\n'
@@ -88,9 +90,10 @@ printf "$row" op beside size depth batch MB/s its ratio wr/bell wr/signal cpu_us
 compare put ib_write_bw 4096 128 64 1 0.95 16384
 compare get ib_read_bw 4096 128 64 1 0.95 16384
 compare put ib_write_bw 65536 128 64 1 0.95 2048
-compare get ib_read_bw 65536 128 64 1 0.95 2048 0.8
-compare put ib_write_bw 1048576 8 4 1 0.95 128 0.8
-compare get ib_read_bw 1048576 8 4 1 0.95 128 0.75
-compare put ib_write_bw 4096 1024 1024 64 0.9 16384 0.8
+compare get ib_read_bw 65536 128 64 1 0.95 2048
+compare put ib_write_bw 1048576 8 4 1 0.95 128
+compare get ib_read_bw 1048576 8 4 1 0.95 128
+compare put ib_write_bw 4096 1024 1024 64 0.9 16384
+[ -n "${TEST_RDMA_ONLY:-}" ] || expect "rows" "$rows" 7
 cp "$report" "${TEST_RDMA_OUT:-.}/bw.json"
 passed

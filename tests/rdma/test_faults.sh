@@ -58,6 +58,18 @@ if wanted both-blink; then
 	recovers both-blink $paged --fault "$wire 0 hide; $wire 1 hide; (sleep 1.5; $wire 0 mend; $wire 1 mend) >/dev/null 2>&1 &" --hold 4000 \
 		--settle 2000
 fi
+if wanted deadline; then
+	# Four seconds without a rail. What has a deadline of one second ends by it, and nobody is lost over that.
+	soak deadline $paged --timeout 1000 --fault "$wire 0 hide; $wire 1 hide; (sleep 4; $wire 0 mend; $wire 1 mend) >/dev/null 2>&1 &" \
+		--hold 6000 --settle 3000
+	at_least "transfers that ended by their deadline" "$(json deadline.0 failed)" 4
+	expect "first error" "$(json deadline.0 first_error)" MC_ERR_TIMEOUT
+	expect "peer lost" "$(json deadline.0 peer_lost)" 0
+	at_most "longest transfer (ms)" "$(json deadline.0 worst_ms)" 2000
+	expect "notes of transfers that failed" "$(json deadline.1 of_failed)" 0
+	expect "wrong bytes" "$(json deadline.1 wrong_bytes)" 0
+	expect "notes" "$(json deadline.1 notes)" "$(json deadline.0 ok)"
+fi
 if wanted both-down; then
 	export MC_VERBS_FAILOVER_TIMEOUT=4s
 	SOAK_WANT=1 soak both-down $paged --fault "$wire 0 hide; $wire 1 hide" --hold 60000 --settle 0

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# vm: --wires 1 --timeout 400
+# vm: --rails 1 --wires 1 --timeout 600
 # The rdma controller: a limit below the usual plan makes a job use less, one far below it ends the job with the sentence that
 # helps; another tenant is not harmed; what was charged is given back, also after kill -9.
 set -eu
@@ -77,6 +77,23 @@ has err 'rdma-cgroup'
 timeout 100 "$mcrun" --rdma-limit "rxa0:hca_object=$((2 * usual))" --rdma-limit "rxb0:hca_object=$((2 * usual))" --backend verbs -n 2 \
 	./on_wires "$soak_bin" --json enough $paged >out 2>err </dev/null || fail "a limit that is enough: mcrun ended with $?"
 unharmed enough
+
+# Each of four ranks must get its part, whoever comes first, and all pairs of them must connect in turn with what they have.
+step "four ranks of a job share a limit"
+four() # LIMIT
+{
+	timeout -k 5 120 "$mcrun" --rdma-limit rxe0:hca_object="$1" -x MC_DEVICE=rxe0 --backend verbs -n 4 "$mcperf" coll --op alltoall \
+		-b 512 -e 512 --iters 10 --verify >out 2>err </dev/null
+}
+for limit in 22 29; do
+	four $limit || fail "four ranks with $limit objects"
+	checks=$((checks + 1))
+	has err 'warn.*this process.s part are.*rdma-cgroup'
+	has out '512 +10 .* yes'
+done
+! four 16 || fail "16 objects are enough for four ranks?"
+checks=$((checks + 1))
+has err 'rdma-cgroup'
 
 step "a second tenant"
 tenant other "rxa0 hca_object=10000" "rxb0 hca_object=10000"

@@ -195,13 +195,27 @@ static void plan__within_the_cgroup(void **state)
 	assert_true(p.qps == 1 && p.reduced && p.qp_budget == 3 && !p.hopeless);
 	w.objects = 4 + 2;
 	mc_vb_plan(&w, &p);
-	assert_true(p.qp_budget == 1 && p.mr_budget == 1 && !p.hopeless);
+	assert_true(p.qp_budget == 2 && p.mr_budget == 0 && !p.hopeless); /* one from either side */
+	w.peers = 1;
+	mc_vb_plan(&w, &p);
+	assert_true(p.qp_budget == 1 && p.mr_budget == 1 && p.objects == 2 && !p.hopeless);
+	w.peers = 10;
 	w.objects = 4 + 1; /* regions travel by message */
 	mc_vb_plan(&w, &p);
 	assert_true(p.qp_budget == 1 && p.mr_budget == 0 && p.reduced && !p.hopeless);
 	w.objects = 4;
 	mc_vb_plan(&w, &p);
 	assert_true(p.hopeless);
+}
+
+static void share__equal_parts_of_what_there_is(void **state)
+{
+	(void)state;
+	assert_int_equal(mc_vb_share(100, 8, 0, 1), 92);
+	assert_int_equal(mc_vb_share(100, 16, 4, 4), 25); /* what the three others have not taken yet is theirs */
+	assert_int_equal(mc_vb_share(100, 90, 4, 4), 14); /* somebody has more than his part */
+	assert_int_equal(mc_vb_share(100, 120, 4, 2), 4); /* the limit was lowered */
+	assert_int_equal(mc_vb_share(10, 0, 0, 0), 10);
 }
 
 static void piece__len(void **state)
@@ -420,6 +434,7 @@ int main(void)
 		cmocka_unit_test(pairs__kinds_do_not_mix),
 		cmocka_unit_test(plan__sizes),
 		cmocka_unit_test(plan__within_the_cgroup),
+		cmocka_unit_test(share__equal_parts_of_what_there_is),
 		cmocka_unit_test(piece__len),
 		cmocka_unit_test(lightest__with_room),
 		cmocka_unit_test(window__order_and_repeats),

@@ -414,6 +414,60 @@ static void rails__all_gone(void **state)
 	net_close(&n);
 }
 
+static void soon_done(struct net *n, uint32_t done, int64_t ms)
+{
+	int64_t t0 = mc_now_ns();
+
+	while (n->p.a.done_n < done) {
+		tick(n);
+		if (mc_now_ns() - t0 > ms * 1000000)
+			fail_msg("%u of %u posts have ended %d ms after the cancel", n->p.a.done_n, done, (int)ms);
+	}
+}
+
+/* Without a rail, but with time until that ends the link, what is canceled ends at once, never lands, and sends no
+ * message: each side has told the other that its queue pairs are dead. All else goes on later. */
+static void rails__a_cancel_does_not_wait_for_a_rail(void **state)
+{
+	enum { N = 64 };
+	struct net n;
+	struct mc_be_slice sl[N];
+	struct mc_be_post post = {.op = MC_BE_WRITE, .n = N, .slice = sl, .msg = "never", .msg_len = 5, .cookie = 7};
+	uint32_t taken = 0;
+
+	(void)state;
+	net_open(&n, N * BLOCK, quick);
+	memset(n.a, 0x11, n.len);
+	memset(n.b, 0x22, n.len);
+	side_forget(&n.p.a);
+	side_forget(&n.p.b);
+	run("for i in wa0 wa1; do tc qdisc add dev $i root netem loss 100%%; done");
+	for (uint32_t i = 0; i < N; i++)
+		sl[i] = (struct mc_be_slice){n.mem_a, (uint64_t)i * BLOCK, n.rmem_b, (uint64_t)i * BLOCK, BLOCK};
+	assert_int_equal(mc_be_verbs.post(n.p.a.be, n.p.a.ep, &post, &taken), MC_OK);
+	post = (struct mc_be_post){.op = MC_BE_READ, .n = 1, .slice = sl, .cookie = 8};
+	assert_int_equal(mc_be_verbs.post(n.p.a.be, n.p.a.ep, &post, &taken), MC_OK);
+	assert_int_equal(taken, 1);
+	wait_ms(&n, 1500); /* more than the cards need to give up */
+	assert_int_equal(n.p.a.done_n, 0);
+	for (uint32_t i = 0; i < 2; i++) {
+		mc_be_verbs.cancel(n.p.a.be, n.p.a.ep, 7 + i);
+		soon_done(&n, i + 1, 200);
+		assert_int_equal(n.p.a.seen[7 + i], 1);
+	}
+	assert_true(n.p.a.bad_n == 2 && n.p.a.bad_status == MC_ERR_CANCELED);
+	heal("wa0");
+	heal("wa1");
+	n.p.a.bad_n = 0;
+	wait_ms(&n, 2500);
+	assert_int_equal(n.p.b.msg_n, 0);
+	for (uint64_t i = 0; i < n.len; i++)
+		if (n.a[i] != 0x11 || n.b[i] != 0x22)
+			fail_msg("byte %llu of a canceled post has landed", (unsigned long long)i);
+	wait_both(&n);
+	net_close(&n);
+}
+
 static void rails__none_can_be_proved(void **state)
 {
 	static const char *const soon[] = {
@@ -519,6 +573,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(rails__delay_and_loss),
 	cmocka_unit_test(rails__each_message_once_and_nothing_late),
 	cmocka_unit_test(rails__all_gone),
+	cmocka_unit_test(rails__a_cancel_does_not_wait_for_a_rail),
 	cmocka_unit_test(rails__none_can_be_proved),
 	cmocka_unit_test(rails__more_peers_than_queue_pairs),
 	cmocka_unit_test(mem_reg__dma_buf),
