@@ -228,8 +228,8 @@ static void take_note(struct prefill *p, const struct mc_note *note)
 }
 
 /*
- * A decode instance of another job that left before it said that it has all it wants. Its last notes may be here, but not
- * taken: the second look counts.
+ * A decode instance of another job that left before it said that it has all it wants. Its last notes may be here, but
+ * not taken: the second look counts.
  */
 static void watch_leaders(struct prefill *p)
 {
