@@ -206,6 +206,12 @@ MC_API MC_CHECK mc_status_t mc_connect(struct mc_ctx *ctx, uint32_t peer, int64_
  * ranks in the same order, each by its own numbers. A record whose process is dead is found out on connecting:
  * MC_ERR_PEER_DOWN, after MC_JOIN_TIMEOUT at the latest. While the directory is away all that is connected, or known,
  * goes on.
+ *
+ * A peer that was lost though its process lives, as when a network was cut, is met again by itself: once its record has
+ * stayed for an MC_ETCD_LEASE after the loss, or is written anew, it is called, about once per lease. When it answers,
+ * mc_fault_next() says MC_OK of it, mc_peer_find() and the watches have it again, under its number and with its epoch.
+ * What belonged to the connection before (requests, opened memory, counters of that peer, groups, reshards) has failed
+ * or is stale, as if it were a new process.
  */
 
 /**
