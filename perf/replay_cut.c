@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "replay_other.h"
+
 /* Beside the largest request, as in a replay without instances. */
 #define POOL_DECODE  (UINT64_C(512) << 20)
 #define POOL_PREFILL (UINT64_C(128) << 20)
@@ -128,6 +130,7 @@ bool replay_cut_pool_open(struct replay *r, struct perf_err *err)
 	uint32_t base_n;
 	struct mc_buf *base;
 	mc_status_t s;
+	char name[MC_NAME_MAX];
 	struct kvperf_view v = {.layout = &c->layout};
 
 	if (c->side < 0)
@@ -139,8 +142,9 @@ bool replay_cut_pool_open(struct replay *r, struct perf_err *err)
 		s = mc_mem_alloc(r->job.ctx, kvperf_extent(&c->layout) * base_n, &p, &r->mem);
 	for (uint32_t i = 0; s == MC_OK && i < base_n; i++)
 		base[i] = (struct mc_buf){.mem = r->mem, .off = i * kvperf_extent(&c->layout)};
+	replay_pool_name(r, name);
 	if (s == MC_OK)
-		s = mc_kv_pool_open(r->job.ctx, &c->layout, base, base_n, "kv", &c->pool);
+		s = mc_kv_pool_open(r->job.ctx, &c->layout, base, base_n, name, &c->pool);
 	free(base);
 	if (s != MC_OK) {
 		perf_err_set(err, "rank %u cannot have a pool of %u blocks: %s", r->job.rank, r->pool_n,
@@ -175,9 +179,11 @@ static mc_status_t instance_group(struct replay *r, int side, uint32_t instance,
 bool replay_cut_reshard_open(struct replay *r, struct perf_err *err)
 {
 	struct replay_cut *c = r->cut;
+	char name[MC_NAME_MAX];
 
 	if (c->side < 0)
 		return true;
+	replay_pool_name(r, name);
 	c->reshard = calloc(c->far_n, sizeof(struct mc_reshard *));
 	for (uint32_t i = 0; i < c->far_n; i++) {
 		struct mc_group *src = NULL, *dst = NULL;
@@ -187,13 +193,13 @@ bool replay_cut_reshard_open(struct replay *r, struct perf_err *err)
 		if (s == MC_OK)
 			s = instance_group(r, KVP_DST, c->side == KVP_DST ? r->decode_pos : i, &dst);
 		if (s == MC_OK)
-			s = mc_reshard_open(src, "kv", dst, "kv", REPLAY_START_NS, &c->reshard[i]);
+			s = mc_reshard_open(src, name, dst, name, replay_start_ns(r), &c->reshard[i]);
 		mc_group_free(src);
 		mc_group_free(dst);
 		if (s == MC_OK)
 			continue;
-		perf_err_set(err, "rank %u cannot prepare transfers with %s instance %u: %s", r->job.rank,
-			     role[1 - c->side], i, mc_status_text(s));
+		perf_err_set(err, "rank %u cannot prepare transfers with %s instance %u: %s%s", r->job.rank,
+			     role[1 - c->side], i, mc_status_text(s), replay_other_hint(r, s));
 		return false;
 	}
 	return true;
@@ -256,7 +262,7 @@ void replay_cut_watch(struct replay *r)
 
 	if (!perf_job_faults(&r->job) || r->stop)
 		return;
-	for (uint32_t i = 0; i < r->job.size && !r->stop; i++) {
+	for (uint32_t i = 0; i < r->job.peer_n && !r->stop; i++) {
 		if (!r->job.dead[i])
 			continue;
 		perf_job_say(&r->job, "%s died: its instance cannot go on",

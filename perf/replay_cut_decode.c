@@ -342,6 +342,7 @@ static void take_note(struct decode *d, const struct mc_note *note)
 		d->stopped = true;
 		return;
 	case PERF_K_STOP:
+		r->res.fatal += note->peer >= r->job.size; /* the other job counts its own */
 		r->stop = true;
 		return;
 	default:

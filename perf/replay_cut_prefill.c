@@ -27,6 +27,7 @@ struct prefill {
 	struct replay_table *ready, **ready_end; /* leader: waiting for blocks of the pool */
 	struct send *flying;
 	bool *ended;  /* [decode_n] leader: no more requests from there */
+	uint32_t gone; /* leader: instance of another job that was seen to be gone, + 1 */
 	bool stopped; /* the others: the leader has no more */
 	struct perf_spans spans;
 	bool corrupted;
@@ -218,10 +219,37 @@ static void take_note(struct prefill *p, const struct mc_note *note)
 			p->ended[d] |= replay_cut_peer(r, KVP_DST, d, 0) == note->peer;
 		return;
 	case PERF_K_STOP:
+		r->res.fatal += note->peer >= r->job.size; /* the other job counts its own */
 		r->stop = true;
 		return;
 	default:
 		perf_gather_note(&r->gather, &r->job, note);
+	}
+}
+
+/*
+ * A decode instance of another job that left before it said that it has all it wants. Its last notes may be here, but
+ * not taken: the second look counts.
+ */
+static void watch_leaders(struct prefill *p)
+{
+	struct replay *r = p->r;
+	struct mc_peer_info info = {.size = sizeof(info)};
+	char who[64];
+
+	for (uint32_t d = 0; r->o.with_n != 0 && replay_cut_leads(r) && d < r->decode_n && !r->stop; d++) {
+		uint32_t peer = replay_cut_peer(r, KVP_DST, d, 0);
+		if (p->ended[d] || mc_peer_query(r->job.ctx, peer, &info) != MC_OK || info.state == MC_OK ||
+		    info.state == MC_IN_PROGRESS)
+			continue;
+		if (p->gone != d + 1) {
+			p->gone = d + 1;
+			return;
+		}
+		perf_job_say(&r->job, "%s left before its last request",
+			     perf_job_name(&r->job, peer, who, sizeof(who)));
+		r->res.fatal++;
+		replay_stop(r);
 	}
 }
 
@@ -251,6 +279,7 @@ static void work(struct prefill *p)
 			continue;
 		}
 		replay_cut_watch(r);
+		watch_leaders(p);
 		if (reap(p) || start_next(p))
 			continue;
 		if (all_ended(p))

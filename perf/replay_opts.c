@@ -241,10 +241,6 @@ static bool complete_sides(struct replay_opts *o, struct perf_err *err)
 {
 	bool cut = o->side[KVP_SRC].tp != 0;
 
-	if (cut && o->with_n != 0) {
-		perf_err_set(err, "--with and --src, --dst exclude each other");
-		return false;
-	}
 	if (cut != (o->side[KVP_DST].tp != 0)) {
 		perf_err_set(err, "--src and --dst belong together: --%s is missing", cut ? "dst" : "src");
 		return false;

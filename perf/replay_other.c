@@ -62,8 +62,7 @@ bool replay_other_find(struct replay *r, struct perf_err *err)
 		perf_err_set(err, "out of memory");
 		return false;
 	}
-	s = mc_peer_find(j->ctx, role, r->o.with_job, r->o.with_n,
-			 r->o.timeout_ns < REPLAY_START_NS ? r->o.timeout_ns : REPLAY_START_NS, peer, r->o.with_n, &n);
+	s = mc_peer_find(j->ctx, role, r->o.with_job, r->o.with_n, replay_start_ns(r), peer, r->o.with_n, &n);
 	if (s == MC_ERR_TIMEOUT && mc_peer_find(j->ctx, role, r->o.with_job, 0, 0, peer, r->o.with_n, &n) != MC_OK)
 		n = 0;
 	if (s == MC_ERR_UNSUPPORTED)
@@ -87,6 +86,16 @@ void replay_pool_name(const struct replay *r, char name[MC_NAME_MAX])
 		snprintf(name, MC_NAME_MAX, "kv");
 	else
 		snprintf(name, MC_NAME_MAX, "kv-%016" PRIx64, replay_digest(r));
+}
+
+int64_t replay_start_ns(const struct replay *r)
+{
+	return r->o.timeout_ns < REPLAY_START_NS ? r->o.timeout_ns : REPLAY_START_NS;
+}
+
+const char *replay_other_hint(const struct replay *r, mc_status_t s)
+{
+	return r->o.with_n != 0 && s == MC_ERR_TIMEOUT ? " (is it started with the same trace and options?)" : "";
 }
 
 uint32_t replay_writer(const struct replay *r, uint32_t prefill)

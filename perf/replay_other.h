@@ -14,6 +14,10 @@ bool replay_other_parse(const char *text, struct replay_opts *o, struct perf_err
 bool replay_other_find(struct replay *r, struct perf_err *err);
 /* Under which a decode rank publishes its pool: two jobs that play different traces do not find each other's. */
 void replay_pool_name(const struct replay *r, char name[MC_NAME_MAX]);
+/* How long to wait for a peer to have its pool. */
+int64_t replay_start_ns(const struct replay *r);
+/* What may be wrong where a pool of the other job is not found. */
+const char *replay_other_hint(const struct replay *r, mc_status_t s);
 /* The number by which a prefill rank marks its content: the same on both sides. */
 uint32_t replay_writer(const struct replay *r, uint32_t prefill);
 /* To the other job's ranks that live; waits until it left. */

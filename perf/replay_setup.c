@@ -295,7 +295,7 @@ static bool find_pools(struct replay *r, struct perf_err *err)
 		mc_status_t s = MC_ERR_PEER_DOWN;
 		perf_job_faults(j);
 		if (!j->dead[peer])
-			s = mc_mem_lookup(j->ctx, peer, name, REPLAY_START_NS, &r->rmem[d]);
+			s = mc_mem_lookup(j->ctx, peer, name, replay_start_ns(r), &r->rmem[d]);
 		if (s == MC_OK)
 			continue;
 		r->rmem[d] = NULL;
@@ -303,8 +303,8 @@ static bool find_pools(struct replay *r, struct perf_err *err)
 			perf_job_mark_dead(j, peer);
 			continue; /* the others go on */
 		}
-		perf_err_set(err, "cannot reach the pool of %s: %s", perf_job_name(j, peer, who, sizeof(who)),
-			     mc_status_text(s));
+		perf_err_set(err, "cannot reach the pool of %s: %s%s", perf_job_name(j, peer, who, sizeof(who)),
+			     mc_status_text(s), replay_other_hint(r, s));
 		return false;
 	}
 	return true;

@@ -59,7 +59,7 @@ struct mc_bridge_ops {
 	mc_status_t (*publish)(struct mc_bridge *bridge, const void *record, uint32_t len, const char *info);
 	/* MC_OK: *ev is filled; MC_ERR_AGAIN: no news, event_fd is clear. */
 	mc_status_t (*next)(struct mc_bridge *bridge, struct mc_bridge_event *ev);
-	/* Takes the record away where the directory answers; ends within 3 s. */
+	/* Takes the record away where the directory answers; ends within a second. */
 	void (*close)(struct mc_bridge *bridge);
 };
 

@@ -71,8 +71,9 @@ struct mc_bridge {
 
 	/* the thread's */
 	struct mc_etcd_http http;
-	bool leaving; /* stop is known, what is left to do is done */
-	uint32_t at;  /* endpoint in use */
+	bool leaving;     /* stop is known, what is left to do is done */
+	int64_t leave_ns; /* with leaving: no request lasts longer than to then */
+	uint32_t at;      /* endpoint in use */
 	char token[MC_ETCD_TOKEN_MAX];
 	bool open_told;               /* that this etcd does not ask who we are */
 	struct mc_etcd_reply reply;   /* to the last request */
@@ -92,7 +93,7 @@ struct mc_bridge {
 	uint64_t published_rev;
 	bool usurped, usurp_told;  /* another process publishes under our name */
 	int64_t keep_ns, renew_ns; /* when to keep the lease alive, and to make the watch anew */
-	int64_t release_ns;             /* until then nobody is told to be gone; INT64_MAX: that is over */
+	int64_t release_ns;        /* until then nobody is told to be gone; INT64_MAX: that is over */
 	int64_t put_after_ns;      /* etcd is full: not before then */
 };
 
@@ -137,7 +138,7 @@ mc_status_t mc_etcd_session_begin(struct mc_bridge *b); /* log in, read the key,
 mc_status_t mc_etcd_session_step(struct mc_bridge *b);  /* keep alive, publish, make the watch anew: what is due */
 void mc_etcd_session_revoke(struct mc_bridge *b);
 int64_t mc_etcd_session_alarm(const struct mc_bridge *b); /* when the next step is due */
-bool mc_etcd_session_due(struct mc_bridge *b); /* a step has something to do before its time */
+bool mc_etcd_session_due(struct mc_bridge *b);            /* a step has something to do before its time */
 
 /* bridge_etcd_peers.c; the thread */
 char *mc_etcd_make_range(struct mc_bridge *b, const void *query);

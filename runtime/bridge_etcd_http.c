@@ -285,10 +285,12 @@ static mc_status_t judge_reply(struct mc_bridge *b, mc_etcd_on_kv on_kv)
 mc_status_t mc_etcd_call(struct mc_bridge *b, const char *path, char *body, int64_t limit_ns, mc_etcd_on_kv on_kv)
 {
 	struct mc_etcd_http *x = &b->http;
-	const int64_t deadline_ns = mc_now_ns() + limit_ns;
+	int64_t deadline_ns = mc_now_ns() + limit_ns;
 	mc_status_t s = MC_ERR_CANCELED;
 	curl_off_t sent_us = 0;
 
+	if (b->leaving && deadline_ns > b->leave_ns)
+		deadline_ns = b->leave_ns;
 	b->curl.slist_free_all(x->ctl_head);
 	x->ctl_head = headers(b);
 	x->reply.len = 0;

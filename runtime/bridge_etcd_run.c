@@ -8,6 +8,7 @@
 #include "bridge_etcd.h"
 
 #define STABLE_NS    INT64_C(10000000000) /* a session that has lived so long was good */
+#define FAREWELL_NS  INT64_C(900000000)   /* close must end within a second; it may take a login, too */
 #define PAUSE_MIN_NS INT64_C(250000000)
 #define PAUSE_MAX_NS INT64_C(5000000000)
 #define REFUSED_NS   INT64_C(20000000000) /* a wrong password does not get better by asking often */
@@ -96,6 +97,7 @@ static mc_status_t session(struct mc_bridge *b, struct attempts *a)
 	}
 	if (mc_etcd_stopping(b)) {
 		b->leaving = true;
+		b->leave_ns = mc_now_ns() + FAREWELL_NS;
 		mc_etcd_session_revoke(b);
 	}
 	mc_etcd_http_close(b);

@@ -17,7 +17,6 @@
 #define LOGIN_LIMIT_NS INT64_C(15000000000) /* etcd's bcrypt takes 0.1 s of its CPU, and ranks start together */
 #define FULL_PAUSE_NS  INT64_C(60000000000)
 #define HOLD_EXTRA_NS  INT64_C(5000000000) /* as long as others may pause between two attempts */
-#define FAREWELL_NS    INT64_C(900000000)  /* at most three requests: close must end within 3 s */
 
 enum { PASSWORD_MAX = 1024 };
 
@@ -55,7 +54,7 @@ static mc_status_t login(struct mc_bridge *b)
 	s = read_password(b, password);
 	if (s == MC_OK)
 		s = mc_etcd_call(b, "auth/authenticate", mc_etcd_req_login(b->config->etcd_user, password),
-				 b->leaving ? FAREWELL_NS : LOGIN_LIMIT_NS, NULL);
+				 LOGIN_LIMIT_NS, NULL);
 	explicit_bzero(password, sizeof(password));
 	if (s == MC_ERR_UNSUPPORTED) {
 		if (!b->open_told)
@@ -386,7 +385,7 @@ mc_status_t mc_etcd_session_step(struct mc_bridge *b)
 
 void mc_etcd_session_revoke(struct mc_bridge *b)
 {
-	const struct mc_etcd_request r = {.path = "lease/revoke", .make = make_lease, .limit_ns = FAREWELL_NS};
+	const struct mc_etcd_request r = {.path = "lease/revoke", .make = make_lease, .limit_ns = b->request_ns};
 
 	if (b->lease != 0)
 		(void)mc_etcd_ask(b, &r); /* if it fails, the lease runs out */

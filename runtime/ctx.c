@@ -452,7 +452,7 @@ static void say_goodbye(struct mc_ctx *ctx)
 	for (struct mc_list *l = ctx->peers.next; l != &ctx->peers; l = l->next) {
 		struct mc_peer *p = mc_peer_of_node(l);
 		bool known = p->state == MC_PEER_UP || p->state == MC_PEER_CONNECTING || p->rx_msgs > 0;
-		if (p == ctx->self || p->state == MC_PEER_DOWN || !known)
+		if (p == ctx->self || p->state == MC_PEER_DOWN || p->call || !known)
 			continue;
 		p->bye_sent = true;
 		mc_bye_send(p, 0);

@@ -55,16 +55,28 @@ struct mc_peer *mc_foreign_sender(const struct mc_ctx *ctx, uint64_t job, uint32
 	return p;
 }
 
+void mc_foreign_hear(struct mc_peer *p)
+{
+	struct mc_peer **at = &p->ctx->foreign->by_frame[hash_of(p->job, p->rank)];
+	p->next_frame = *at;
+	*at = p;
+}
+
+void mc_foreign_deaf(struct mc_peer *p)
+{
+	struct mc_peer **at = &p->ctx->foreign->by_frame[hash_of(p->job, p->rank)];
+	while (*at != p)
+		at = &(*at)->next_frame;
+	*at = p->next_frame;
+}
+
 static void unchain(struct mc_foreign *f, struct mc_peer *p)
 {
 	struct mc_peer **at = &f->by_name[hash_of(name_hash(p->job_name), p->rank)];
 	while (*at != p)
 		at = &(*at)->next_name;
 	*at = p->next_name;
-	at = &f->by_frame[hash_of(p->job, p->rank)];
-	while (*at != p)
-		at = &(*at)->next_frame;
-	*at = p->next_frame;
+	mc_foreign_deaf(p);
 }
 
 void mc_foreign_enter(struct mc_peer *p, struct mc_peer *old)
@@ -74,11 +86,9 @@ void mc_foreign_enter(struct mc_peer *p, struct mc_peer *old)
 	if (old != NULL)
 		unchain(f, old);
 	struct mc_peer **name = &f->by_name[hash_of(name_hash(p->job_name), p->rank)];
-	struct mc_peer **frame = &f->by_frame[hash_of(p->job, p->rank)];
 	p->next_name = *name;
 	*name = p;
-	p->next_frame = *frame;
-	*frame = p;
+	mc_foreign_hear(p);
 	struct mc_foreign_chunk *c = atomic_load_explicit(&f->chunk[i / MC_FOREIGN_CHUNK], memory_order_relaxed);
 	atomic_store_explicit(&c->peer[i % MC_FOREIGN_CHUNK], p, memory_order_release);
 }
@@ -190,8 +200,10 @@ static struct mc_peer *peer_of(struct mc_foreign *f, const struct mc_bridge_even
 	return NULL;
 }
 
-static void list(struct mc_peer *p)
+void mc_foreign_list(struct mc_peer *p)
 {
+	if (!p->in_dir)
+		return;
 	if (p->listed || p->state == MC_PEER_DOWN || !mc_list_empty(&p->dying))
 		return;
 	p->listed = true;
@@ -216,15 +228,21 @@ static void on_up(struct mc_foreign *f, const struct mc_bridge_event *ev)
 {
 	struct mc_peer *n = peer_of(f, ev);
 	struct mc_peer *p = n != NULL ? mc_foreign_meet(f, n, true) : NULL;
-	if (p != NULL)
-		list(p);
+	if (p == NULL)
+		return;
+	p->in_dir = true;
+	mc_foreign_list(p);
+	mc_resume_soon(p);
 }
 
 static void on_down(struct mc_foreign *f, const struct mc_bridge_event *ev)
 {
 	struct mc_peer *p = find_name(f, ev->job, ev->rank);
-	if (p != NULL && p->epoch == ev->epoch)
-		unlist(p);
+	if (p == NULL || p->epoch != ev->epoch)
+		return;
+	p->in_dir = false;
+	p->call_ns = INT64_MAX;
+	unlist(p);
 }
 
 static void on_synced(struct mc_foreign *f, const struct mc_bridge_event *ev)

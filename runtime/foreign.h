@@ -62,6 +62,10 @@ struct mc_peer *mc_foreign_meet(struct mc_foreign *f, struct mc_peer *n, bool su
 const struct mc_mac_key *mc_foreign_key(const struct mc_ctx *ctx, const struct mc_frame *frame);
 struct mc_peer *mc_foreign_sender(const struct mc_ctx *ctx, uint64_t job, uint32_t rank);
 void mc_foreign_lost(struct mc_peer *p); /* its link is lost */
+void mc_foreign_list(struct mc_peer *p); /* found by others, if the directory has it and it is not lost */
+/* Frames of that job and rank go to p from now on, before others; and no more. */
+void mc_foreign_hear(struct mc_peer *p);
+void mc_foreign_deaf(struct mc_peer *p);
 
 /* find.c */
 bool mc_peer_there(const struct mc_peer *p); /* in the directory, and not known to be lost */

@@ -128,7 +128,12 @@ struct mc_peer {
 	char refused[MC_REASON_MAX]; /* why those before it are not the link */
 	bool fell_back;              /* one of them had a better way to offer */
 	struct mc_peer *next_name, *next_frame; /* foreign.c */
-	bool listed;                            /* of another job, and in the directory */
+	bool listed;                            /* of another job, in the directory, and not lost */
+	bool in_dir;                            /* ... whether lost or not */
+	uint64_t session;                       /* resume.c: 0 until it was lost and met again */
+	bool call;                              /* this is the calling of another one, which was lost */
+	struct mc_peer *calling;                /* that call, also an earlier one; NULL: none yet */
+	int64_t call_ns;                        /* when to call; INT64_MAX: not planned */
 	struct mc_list dying;       /* in ctx->dying until handled */
 	mc_status_t dying_why;
 

@@ -36,22 +36,20 @@ static bool is_newer(const struct mc_peer *n, const struct mc_peer *old)
 	return n->born > old->born;
 }
 
-static void replace(struct mc_peer *old, struct mc_peer *n)
+void mc_peer_replace(struct mc_peer *old, struct mc_peer *n, const char *why, const char *text)
 {
 	struct mc_ctx *ctx = n->ctx;
-	char text[160];
 	/* Of a process of another job that this one never talked to nothing is lost. */
 	bool met = old->job == ctx->job || old->state != MC_PEER_IDLE;
 	old->left = old->left || !met;
-	mc_peer_fail(old, MC_ERR_PEER_DOWN, "its process was started again");
+	mc_peer_fail(old, MC_ERR_PEER_DOWN, "%s", why);
 	mc_foreign_lost(old);
+	mc_resume_end(old);
 	mc_peer_enter(n, old->id);
 	/* Nobody connects to the old one any more. */
 	memset(old->addr, 0, sizeof(old->addr));
 	free(old->record);
 	old->record = NULL;
-	snprintf(text, sizeof(text), "peer %u (%s, host %s, pid %d) is back: a new process, start %u", n->id, n->role,
-		 n->host, n->pid, n->again);
 	mc_info("rank %u: %s", ctx->rank, text);
 	if (met)
 		mc_fault_add(ctx, n->id, MC_OK, text);
@@ -60,12 +58,17 @@ static void replace(struct mc_peer *old, struct mc_peer *n)
 
 struct mc_peer *mc_peer_meet(struct mc_peer *n, struct mc_peer *old, bool sure)
 {
+	char text[160];
+	if (old->epoch == n->epoch && n->session != old->session && n->session != 0)
+		return mc_resume_called(n, old);
 	if (old->epoch == n->epoch || was_known(n->ctx, n) || (!sure && !is_newer(n, old))) {
 		bool same = old->epoch == n->epoch;
 		mc_peer_free(n);
 		return same ? old : NULL;
 	}
-	replace(old, n);
+	snprintf(text, sizeof(text), "peer %u (%s, host %s, pid %d) is back: a new process, start %u", old->id, n->role,
+		 n->host, n->pid, n->again);
+	mc_peer_replace(old, n, "its process was started again", text);
 	return n;
 }
 
@@ -113,6 +116,7 @@ void mc_join_timers(struct mc_ctx *ctx, int64_t now)
 		} else if (p->answer_ns < ctx->join_timer_ns) {
 			ctx->join_timer_ns = p->answer_ns;
 		}
+		mc_resume_timer(p, now);
 	}
 }
 
@@ -162,8 +166,8 @@ static bool is_sender(const struct mc_peer *n, const struct mc_frame *f)
 {
 	const struct mc_ctx *ctx = n->ctx;
 	uint32_t size = n->job == ctx->job ? ctx->size : MC_FOREIGN_RANK_MAX;
-	return n->job == f->job && n->rank == f->src_rank && n->epoch == f->src_epoch && n->rank < size &&
-	       (n->job != ctx->job || n->rank != ctx->rank);
+	return n->job == f->job && n->rank == f->src_rank && n->rank < size &&
+	       (n->job != ctx->job || (n->rank != ctx->rank && n->session == 0));
 }
 
 void mc_on_join(struct mc_ctx *ctx, const struct mc_frame *f, struct mc_rd *r)
@@ -172,11 +176,16 @@ void mc_on_join(struct mc_ctx *ctx, const struct mc_frame *f, struct mc_rd *r)
 	const struct mc_mac_key *key = own ? &ctx->key : mc_foreign_key(ctx, f);
 	uint32_t len;
 	const void *rec = mc_rd_blob(r, &len, MC_RECORD_MAX);
-	if (key == NULL || !mc_rd_end(r) || f->dst_epoch != ctx->epoch || ctx->leaving)
-		return; /* damaged, or meant for an earlier incarnation of this rank: its sender gives up in time */
+	if (key == NULL || !mc_rd_end(r) || ctx->leaving)
+		return;
 	struct mc_peer *n = peer_from(ctx, key, rec, len);
 	if (n == NULL)
 		return;
+	n->session = f->src_epoch ^ n->epoch;
+	if (f->dst_epoch != (ctx->epoch ^ n->session)) {
+		mc_peer_free(n);
+		return; /* damaged, or meant for an earlier incarnation of this rank: its sender gives up in time */
+	}
 	if (!is_sender(n, f)) {
 		mc_debug("rank %u: JOIN of a rank %u that there is not, or of another than its sender: dropped",
 			 ctx->rank, n->rank);
@@ -198,6 +207,8 @@ void mc_on_welcome(struct mc_peer *p, struct mc_rd *r)
 	uint32_t len;
 	const void *rec = mc_rd_blob(r, &len, MC_RECORD_MAX);
 	p->answer_ns = INT64_MAX;
+	if (p->call)
+		mc_resume_welcomed(p);
 	if (rec == NULL || len == 0 || p->job != ctx->job || ctx->leaving)
 		return;
 	struct mc_peer *n = peer_from(ctx, &ctx->key, rec, len);

@@ -157,7 +157,8 @@ MC_API MC_CHECK mc_status_t mc_init(const struct mc_params *p, struct mc_ctx **c
 /**
  * mc_finalize() - leave the job. Not collective: a rank that others still use should pass mc_barrier() first.
  * Cancels what is under way, frees everything made from @ctx that is still there (and logs how many), joins the
- * threads. Peers see this rank as down from then on. Ends within a second beyond what cancel needs.
+ * threads. Peers see this rank as down from then on. Ends within a second beyond what cancel needs; with MC_ETCD, where
+ * etcd does not answer, within two.
  */
 MC_API void mc_finalize(struct mc_ctx *ctx);
 
@@ -205,6 +206,12 @@ MC_API MC_CHECK mc_status_t mc_connect(struct mc_ctx *ctx, uint32_t peer, int64_
  * ranks in the same order, each by its own numbers. A record whose process is dead is found out on connecting:
  * MC_ERR_PEER_DOWN, after MC_JOIN_TIMEOUT at the latest. While the directory is away all that is connected, or known,
  * goes on.
+ *
+ * A peer that was lost though its process lives, as when a network was cut, is met again by itself: once its record has
+ * stayed for an MC_ETCD_LEASE after the loss, or is written anew, it is called, about once per lease. When it answers,
+ * mc_fault_next() says MC_OK of it, mc_peer_find() and the watches have it again, under its number and with its epoch.
+ * What belonged to the connection before (requests, opened memory, counters of that peer, groups, reshards) has failed
+ * or is stale, as if it were a new process.
  */
 
 /**

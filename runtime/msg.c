@@ -89,8 +89,8 @@ static void tx_frame(struct mc_tx *tx)
 	struct mc_frame f = {.kind = tx->kind,
 			     .src_rank = p->ctx->rank,
 			     .job = p->ctx->job,
-			     .src_epoch = p->ctx->epoch,
-			     .dst_epoch = p->epoch,
+			     .src_epoch = p->ctx->epoch ^ p->session,
+			     .dst_epoch = p->epoch ^ p->session,
 			     .body_len = tx->body_len,
 			     .data_len = tx->data_len};
 	bool sealed = !(p->link->caps.flags & MC_CAP_PRIVATE);
@@ -362,10 +362,11 @@ static struct mc_peer *sender_of(struct mc_ctx *ctx, const struct mc_frame *f)
 	}
 	if (p->state == MC_PEER_DOWN || !mc_list_empty(&p->dying))
 		return NULL;
-	if (f->src_epoch != p->epoch || f->dst_epoch != ctx->epoch) {
+	if (f->src_epoch != (p->epoch ^ p->session) || f->dst_epoch != (ctx->epoch ^ p->session)) {
+		bool other = f->src_epoch != (p->epoch ^ p->session);
 		if (mc_ratelimit_ok(&p->noise, NOISE_PER_S))
 			mc_warn("rank %u: message from %s incarnation of peer %u: dropped", ctx->rank,
-				f->src_epoch != p->epoch ? "another" : "or to an earlier", p->id);
+				other ? "another" : "or to an earlier", p->id);
 		return NULL;
 	}
 	return p;

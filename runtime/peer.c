@@ -29,6 +29,7 @@ struct mc_peer *mc_peer_new(struct mc_ctx *ctx)
 	p->ctx = ctx;
 	p->id = MC_NO_RANK;
 	p->answer_ns = INT64_MAX;
+	p->call_ns = INT64_MAX;
 	struct mc_list *l[] = {&p->all, &p->dying, &p->txq, &p->flying, &p->reqs, &p->pump, &p->pump_node, &p->failed,
 			       &p->held, &p->held_node};
 	for (size_t i = 0; i < MC_ARRAY_LEN(l); i++)
@@ -179,7 +180,9 @@ void mc_peer_fail(struct mc_peer *p, mc_status_t why, const char *fmt, ...)
 	va_end(ap);
 	snprintf(line, sizeof(line), "peer %u (%s, host %s, pid %d) is lost: %s", p->id, p->role, p->host, p->pid,
 		 text);
-	if (!p->ctx->leaving && !p->left) {
+	if (p->call) {
+		mc_debug("rank %u: called again, %s", p->ctx->rank, line);
+	} else if (!p->ctx->leaving && !p->left) {
 		mc_warn("rank %u: %s", p->ctx->rank, line);
 		mc_fault_add(p->ctx, p->id, why, line);
 	}
@@ -226,6 +229,7 @@ static void bury(struct mc_peer *p)
 	mc_dir_peer_down(p);
 	mc_arrivals_peer_down(p);
 	mc_foreign_lost(p);
+	mc_resume_plan(p);
 	atomic_fetch_add(&ctx->peer_seq, 1);
 	mc_wake(ctx, &ctx->peer_seq);
 	atomic_fetch_add(&ctx->coll_seq, 1);

@@ -40,6 +40,18 @@ struct mc_peer *mc_peer_meet(struct mc_peer *n, struct mc_peer *old, bool sure);
 void mc_on_join(struct mc_ctx *ctx, const struct mc_frame *f, struct mc_rd *r);
 void mc_on_welcome(struct mc_peer *p, struct mc_rd *r);
 
+/* Both are the peer of that number; old is lost from here on, and why is told unless it left. text: told of n. */
+void mc_peer_replace(struct mc_peer *old, struct mc_peer *n, const char *why, const char *text);
+
+/* resume.c */
+void mc_resume_plan(struct mc_peer *lost);
+void mc_resume_soon(struct mc_peer *p);
+void mc_resume_timer(struct mc_peer *p, int64_t now);
+void mc_resume_end(struct mc_peer *old);    /* it is met otherwise: nobody calls it */
+void mc_resume_welcomed(struct mc_peer *c); /* the answer to a call */
+/* A JOIN with a session: n, new and in no table, says that it is that process. Takes n; NULL: nothing comes of it. */
+struct mc_peer *mc_resume_called(struct mc_peer *n, struct mc_peer *old);
+
 /* link.c */
 bool mc_link_ready(const struct mc_peer *p); /* messages and posts may be handed to it */
 mc_status_t mc_link_next(struct mc_peer *p); /* try the backends that were not tried yet; p is lost if none is left */

@@ -41,6 +41,18 @@ checks=$((checks + 1))
 [ $(($(received) - before)) -ge "$moved" ] || fail "$(($(received) - before)) bytes crossed the cable, $moved were moved"
 echo "$moved bytes moved and verified, $(($(received) - before)) crossed the cable"
 
+# Instances that cut the model in other ways.
+fresh
+cut="--src tp=2 --dst tp=1 --dst-layout NHD --pool 200M"
+before=$(received)
+where="ip netns exec $a" job pre prefill 2 dec:3 $cut
+where="ip netns exec $b" job dec decode 3 pre:2 $cut
+verified dec
+good pre
+moved=$(sed -n 's/.*"bytes": *\([0-9]*\).*/\1/p' dec.json)
+checks=$((checks + 1))
+[ $(($(received) - before)) -ge "$moved" ] || fail "$(($(received) - before)) bytes crossed the cable, $moved were moved"
+
 # In the middle of a replay the decode job's host cannot reach etcd any more; later it can.
 fresh
 where="ip netns exec $a" job pre prefill 2 dec:2 --speed 2.5

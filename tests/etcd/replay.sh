@@ -32,6 +32,7 @@ fresh
 job dec decode 1 pre:1 --timeout 20
 job pre prefill 1 dec:1 --timeout 20 --block-tokens 32
 within 150000 ended pre && [ "$(cat pre.done)" != 0 ] || fail "two jobs with other options understand each other"
+says pre 'is it started with the same trace and options'
 kill "$(cat dec.pid)" 2>/dev/null
 within 30000 ended dec || fail "a job that waits cannot be ended"
 checks=$((checks + 1))
