@@ -2,6 +2,7 @@
 /* wire.c - cursors, CRC-32C, message authentication and the frame; see wire.h. */
 #include "wire.h"
 
+#include <endian.h>
 #include <string.h>
 
 #ifdef MC_HAVE_SODIUM
@@ -35,48 +36,79 @@ bool mc_rd_end(const struct mc_rd *r)
 	return !r->bad && r->p == r->end;
 }
 
-const void *mc_rd_bytes(struct mc_rd *r, size_t len)
+/* A number of fixed length is one load or store, not a loop over its bytes: a short message has a dozen of them. */
+static inline uint32_t le32_get(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le32toh(v);
+}
+
+static inline uint64_t le64_get(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le64toh(v);
+}
+
+static inline void le32_put(uint8_t *p, uint32_t v)
+{
+	v = htole32(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline void le64_put(uint8_t *p, uint64_t v)
+{
+	v = htole64(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+/* The next len bytes; NULL when short. */
+static inline const uint8_t *rd_take(struct mc_rd *r, size_t len)
 {
 	const uint8_t *p = r->p;
 
-	if (r->bad || len > mc_rd_left(r)) {
+	if (r->bad || len > (size_t)(r->end - p)) {
 		r->bad = true;
 		return NULL;
 	}
-	r->p += len;
+	r->p = p + len;
 	return p;
 }
 
-static uint64_t rd_le(struct mc_rd *r, size_t len)
+const void *mc_rd_bytes(struct mc_rd *r, size_t len)
 {
-	const uint8_t *p = mc_rd_bytes(r, len);
-	uint64_t v = 0;
-
-	if (p == NULL)
-		return 0;
-	for (size_t i = len; i-- > 0;)
-		v = v << 8 | p[i];
-	return v;
+	return rd_take(r, len);
 }
 
 uint8_t mc_rd_u8(struct mc_rd *r)
 {
-	return (uint8_t)rd_le(r, 1);
+	const uint8_t *p = rd_take(r, 1);
+
+	return p != NULL ? *p : 0;
 }
 
 uint16_t mc_rd_u16(struct mc_rd *r)
 {
-	return (uint16_t)rd_le(r, 2);
+	const uint8_t *p = rd_take(r, 2);
+
+	return p != NULL ? (uint16_t)(p[0] | p[1] << 8) : 0;
 }
 
 uint32_t mc_rd_u32(struct mc_rd *r)
 {
-	return (uint32_t)rd_le(r, 4);
+	const uint8_t *p = rd_take(r, sizeof(uint32_t));
+
+	return p != NULL ? le32_get(p) : 0;
 }
 
 uint64_t mc_rd_u64(struct mc_rd *r)
 {
-	return rd_le(r, 8);
+	const uint8_t *p = rd_take(r, sizeof(uint64_t));
+
+	return p != NULL ? le64_get(p) : 0;
 }
 
 void mc_rd_copy(struct mc_rd *r, void *out, size_t len)
@@ -148,33 +180,51 @@ void mc_wr_bytes(struct mc_wr *w, const void *p, size_t len)
 	w->p += len;
 }
 
-static void wr_le(struct mc_wr *w, uint64_t v, size_t len)
+/* Room for the next len bytes; NULL: they do not fit. */
+static inline uint8_t *wr_take(struct mc_wr *w, size_t len)
 {
-	uint8_t b[8];
+	uint8_t *p = w->p;
 
-	for (size_t i = 0; i < len; i++)
-		b[i] = (uint8_t)(v >> (8 * i));
-	mc_wr_bytes(w, b, len);
+	if (w->bad || len > (size_t)(w->end - p)) {
+		w->bad = true;
+		return NULL;
+	}
+	w->p = p + len;
+	return p;
 }
 
 void mc_wr_u8(struct mc_wr *w, uint8_t v)
 {
-	wr_le(w, v, 1);
+	uint8_t *p = wr_take(w, 1);
+
+	if (p != NULL)
+		*p = v;
 }
 
 void mc_wr_u16(struct mc_wr *w, uint16_t v)
 {
-	wr_le(w, v, 2);
+	uint8_t *p = wr_take(w, 2);
+
+	if (p == NULL)
+		return;
+	p[0] = (uint8_t)v;
+	p[1] = (uint8_t)(v >> 8);
 }
 
 void mc_wr_u32(struct mc_wr *w, uint32_t v)
 {
-	wr_le(w, v, 4);
+	uint8_t *p = wr_take(w, sizeof(v));
+
+	if (p != NULL)
+		le32_put(p, v);
 }
 
 void mc_wr_u64(struct mc_wr *w, uint64_t v)
 {
-	wr_le(w, v, 8);
+	uint8_t *p = wr_take(w, sizeof(v));
+
+	if (p != NULL)
+		le64_put(p, v);
 }
 
 void mc_wr_str(struct mc_wr *w, const char *s)
@@ -368,23 +418,36 @@ mc_status_t mc_mac_key_parse(const char *hex, struct mc_mac_key *out)
  * Offsets: magic 0, version 2, kind 3, src_rank 4, job 8, src_epoch 16, dst_epoch 24, body_len 32, data_len 36, crc 40,
  * zero 44, mac 48.
  */
-enum { FRAME_CRC_OFF = 40, FRAME_MAC_OFF = 48 };
+enum {
+	FRAME_RANK_OFF = 4,
+	FRAME_JOB_OFF = 8,
+	FRAME_SRC_OFF = 16,
+	FRAME_DST_OFF = 24,
+	FRAME_BODY_OFF = 32,
+	FRAME_DATA_OFF = 36,
+	FRAME_CRC_OFF = 40,
+	FRAME_ZERO_OFF = 44,
+	FRAME_MAC_OFF = 48
+};
+
+/* msg: MC_FRAME_LEN bytes at least. False: another magic or version. */
+static inline bool frame_fields(const uint8_t *msg, struct mc_frame *out)
+{
+	if ((le32_get(msg) & 0xffffff) != (MC_FRAME_MAGIC | MC_FRAME_VERSION << 16))
+		return false;
+	out->kind = msg[3];
+	out->src_rank = le32_get(msg + FRAME_RANK_OFF);
+	out->job = le64_get(msg + FRAME_JOB_OFF);
+	out->src_epoch = le64_get(msg + FRAME_SRC_OFF);
+	out->dst_epoch = le64_get(msg + FRAME_DST_OFF);
+	out->body_len = le32_get(msg + FRAME_BODY_OFF);
+	out->data_len = le32_get(msg + FRAME_DATA_OFF);
+	return true;
+}
 
 bool mc_frame_peek(const void *msg, size_t len, struct mc_frame *out)
 {
-	struct mc_rd r;
-
-	mc_rd_init(&r, msg, len);
-	if (mc_rd_u16(&r) != MC_FRAME_MAGIC || mc_rd_u8(&r) != MC_FRAME_VERSION)
-		return false;
-	out->kind = mc_rd_u8(&r);
-	out->src_rank = mc_rd_u32(&r);
-	out->job = mc_rd_u64(&r);
-	out->src_epoch = mc_rd_u64(&r);
-	out->dst_epoch = mc_rd_u64(&r);
-	out->body_len = mc_rd_u32(&r);
-	out->data_len = mc_rd_u32(&r);
-	return !r.bad && len >= MC_FRAME_LEN;
+	return len >= MC_FRAME_LEN && frame_fields(msg, out);
 }
 
 /*
@@ -423,24 +486,21 @@ void mc_frame_encode(const struct mc_frame *f, const void *body, const struct mc
 		     uint8_t *out)
 {
 	uint8_t mac[MC_MAC_LEN];
-	struct mc_wr w;
 	uint32_t crc;
 
-	memset(out, 0, MC_FRAME_LEN);
-	mc_wr_init(&w, out, MC_FRAME_LEN);
-	mc_wr_u16(&w, MC_FRAME_MAGIC);
-	mc_wr_u8(&w, MC_FRAME_VERSION);
-	mc_wr_u8(&w, f->kind);
-	mc_wr_u32(&w, f->src_rank);
-	mc_wr_u64(&w, f->job);
-	mc_wr_u64(&w, f->src_epoch);
-	mc_wr_u64(&w, f->dst_epoch);
-	mc_wr_u32(&w, f->body_len);
-	mc_wr_u32(&w, f->data_len);
+	le32_put(out, MC_FRAME_MAGIC | MC_FRAME_VERSION << 16 | (uint32_t)f->kind << 24);
+	le32_put(out + FRAME_RANK_OFF, f->src_rank);
+	le64_put(out + FRAME_JOB_OFF, f->job);
+	le64_put(out + FRAME_SRC_OFF, f->src_epoch);
+	le64_put(out + FRAME_DST_OFF, f->dst_epoch);
+	le32_put(out + FRAME_BODY_OFF, f->body_len);
+	le32_put(out + FRAME_DATA_OFF, f->data_len);
+	le64_put(out + FRAME_CRC_OFF, 0); /* and the zero behind it */
+	memset(out + FRAME_MAC_OFF, 0, MC_MAC_LEN);
 	if (!sealed)
 		return;
 	frame_seal(out, body, f->body_len, key, &crc, mac);
-	mc_wr_u32(&w, crc);
+	le32_put(out + FRAME_CRC_OFF, crc);
 	memcpy(out + FRAME_MAC_OFF, mac, MC_MAC_LEN);
 }
 
@@ -462,42 +522,31 @@ static mc_status_t frame_check_seal(const uint8_t *msg, uint32_t body_len, const
 
 size_t mc_frame_span(const void *msg, size_t len)
 {
-	struct mc_rd r;
+	const uint8_t *p = msg;
 	uint64_t total = MC_FRAME_LEN;
 
-	mc_rd_init(&r, msg, len);
-	mc_rd_bytes(&r, 32); /* up to the two lengths */
-	total += mc_rd_u32(&r);
-	total += mc_rd_u32(&r);
-	return total < len && total % 8 == 0 && !r.bad ? (size_t)total : len;
+	if (len < MC_FRAME_LEN)
+		return len;
+	total += le32_get(p + FRAME_BODY_OFF);
+	total += le32_get(p + FRAME_DATA_OFF);
+	return total < len && total % 8 == 0 ? (size_t)total : len;
 }
 
 /* apart: so many bytes of data are not in msg; then nothing but frame and body is. */
 static mc_status_t frame_decode(const void *msg, size_t len, uint64_t apart, const struct mc_mac_key *key, bool sealed,
 				struct mc_frame *out)
 {
+	const uint8_t *p = msg;
 	struct mc_frame f;
-	struct mc_rd r;
-	uint32_t crc;
 
-	if (len < MC_FRAME_LEN)
+	if (len < MC_FRAME_LEN || !frame_fields(p, &f))
 		return MC_ERR_PROTO;
-	mc_rd_init(&r, msg, len);
-	if (mc_rd_u16(&r) != MC_FRAME_MAGIC || mc_rd_u8(&r) != MC_FRAME_VERSION)
-		return MC_ERR_PROTO;
-	f.kind = mc_rd_u8(&r);
-	f.src_rank = mc_rd_u32(&r);
-	f.job = mc_rd_u64(&r);
-	f.src_epoch = mc_rd_u64(&r);
-	f.dst_epoch = mc_rd_u64(&r);
-	f.body_len = mc_rd_u32(&r);
-	f.data_len = mc_rd_u32(&r);
-	crc = mc_rd_u32(&r);
-	if (mc_rd_u32(&r) != 0 || (uint64_t)f.body_len + f.data_len != (uint64_t)(len - MC_FRAME_LEN) + apart ||
+	if (le32_get(p + FRAME_ZERO_OFF) != 0 ||
+	    (uint64_t)f.body_len + f.data_len != (uint64_t)(len - MC_FRAME_LEN) + apart ||
 	    (apart > 0 && f.data_len != apart))
 		return MC_ERR_PROTO;
 	if (sealed) {
-		const mc_status_t s = frame_check_seal(msg, f.body_len, key, crc);
+		const mc_status_t s = frame_check_seal(p, f.body_len, key, le32_get(p + FRAME_CRC_OFF));
 
 		if (s != MC_OK)
 			return s;
