@@ -58,11 +58,11 @@ static bool ping_pong(struct sweep *s, uint32_t there, uint32_t back, bool first
 	bool ok = true;
 
 	for (uint64_t i = 0; i < iters && ok; i++) {
-		int64_t start = perf_now_ns();
+		int64_t start = first ? perf_now_ns() : 0; /* the other's time is part of this one's */
 		uint64_t posted = r->post_ns;
 		struct mc_req *req;
 		ok = first || await(s, back, s->counted[back] + i + 1);
-		req = ok ? sweep_post(r, i) : NULL;
+		req = ok ? sweep_post_at(r, i, start) : NULL;
 		if (req == NULL)
 			break;
 		keep(&p, r, req);

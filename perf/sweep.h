@@ -199,6 +199,8 @@ void sweep_check(struct sweep *s, const struct sweep_tables *t, uint32_t lane, u
 void sweep_drive(struct sweep *s, uint64_t iters, int64_t duration_ns, struct sweep_result *res);
 void sweep_sample(struct sweep_lane_run *r, uint64_t ns, uint64_t post_ns);
 struct mc_req *sweep_post(struct sweep_lane_run *r, uint64_t i); /* request number i; NULL: failed, said */
+/* start_ns: now, read before; 0: nobody asks how long the call takes. Reading the clock is a tenth of a short put. */
+struct mc_req *sweep_post_at(struct sweep_lane_run *r, uint64_t i, int64_t start_ns);
 void sweep_reap(struct sweep_lane_run *r, struct mc_req *req, bool sample);
 /* lat.c: the same, one request at a time and to and fro */
 void lat_drive(struct sweep *s, uint64_t iters, struct sweep_result *res);

@@ -68,7 +68,7 @@ static mc_status_t post_list(struct sweep_lane_run *r, uint64_t table, const str
 		   : mc_dlist_put_some(r->list[0], number, NULL, n, opts, req);
 }
 
-struct mc_req *sweep_post(struct sweep_lane_run *r, uint64_t i)
+struct mc_req *sweep_post_at(struct sweep_lane_run *r, uint64_t i, int64_t start_ns)
 {
 	struct sweep *s = r->s;
 	const struct sweep_shape *h = &r->t.shape;
@@ -76,18 +76,23 @@ struct mc_req *sweep_post(struct sweep_lane_run *r, uint64_t i)
 	struct mc_notify notify = {.size = sizeof(notify), .flags = MC_NOTIFY_COUNT, .tag = r->lane, .add = 1};
 	struct mc_xfer_opts opts = {.size = sizeof(opts), .notify = s->o.op == SWEEP_PUT_NOTE ? &notify : NULL};
 	struct mc_req *req = NULL;
-	int64_t start = perf_now_ns();
 	mc_status_t st;
 
 	if (s->o.how == SWEEP_EACH)
 		st = post_slices(r, peer, &r->slice[i / h->tables % 2][i % h->tables * h->blocks], &opts, &req);
 	else
 		st = post_list(r, i % (2 * h->tables), &opts, &req);
-	r->post_ns += (uint64_t)(perf_now_ns() - start);
+	if (start_ns > 0)
+		r->post_ns += (uint64_t)(perf_now_ns() - start_ns);
 	if (st == MC_OK)
 		return req;
 	say_failed(r, s->o.op == SWEEP_GET ? "get" : "put", st);
 	return NULL;
+}
+
+struct mc_req *sweep_post(struct sweep_lane_run *r, uint64_t i)
+{
+	return sweep_post_at(r, i, perf_now_ns());
 }
 
 /* Wait for the end of a request, take its time. */

@@ -7,14 +7,24 @@
 
 /* ---- the notification on the wire ---- */
 
+void mc_notify_write(const struct mc_notify *n, struct mc_wr *w)
+{
+	mc_wr_u8(w, (uint8_t)n->flags);
+	if (n->flags == 0)
+		return;
+	mc_wr_u64(w, n->tag);
+	mc_wr_u64(w, n->add);
+	mc_wr_blob(w, n->data, n->data_len);
+}
+
 void mc_notify_encode(const struct mc_req *r, struct mc_wr *w)
 {
-	mc_wr_u8(w, (uint8_t)r->notify_flags);
-	if (r->notify_flags == 0)
-		return;
-	mc_wr_u64(w, r->notify_tag);
-	mc_wr_u64(w, r->notify_add);
-	mc_wr_blob(w, r->payload, r->payload_len);
+	struct mc_notify n = {.flags = r->notify_flags,
+			      .tag = r->notify_tag,
+			      .add = r->notify_add,
+			      .data = r->payload,
+			      .data_len = r->payload_len};
+	mc_notify_write(&n, w);
 }
 
 /* ---- counters ---- */

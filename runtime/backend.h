@@ -231,6 +231,14 @@ struct mc_be_ops {
 	 * a new poll and arm. The slot may be NULL: posts end by themselves, or with the ep.
 	 */
 	void (*cancel)(struct mc_be *be, struct mc_be_ep *ep, uint64_t cookie);
+	/*
+	 * A small write that is over when the call returns: one slice of at least one byte, then the message (NULL:
+	 * none; msg_len <= copy_max), in their order among the posts and messages of that ep. MC_OK: as if DONE had
+	 * come, and none comes; unlike post it needs no new poll or arm. MC_ERR_AGAIN, whatever the reason: nothing
+	 * was done, use post. The slot may be NULL: never.
+	 */
+	mc_status_t (*put_now)(struct mc_be *be, struct mc_be_ep *ep, const struct mc_be_slice *slice, const void *msg,
+			       uint32_t msg_len);
 };
 
 /* builtin.c: the only file that names plug-ins. NULL-terminated, best first for "auto". */

@@ -475,6 +475,7 @@ void mc_on_region_gone(struct mc_peer *p, struct mc_rd *r);
 
 /* req.c */
 struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind);
+struct mc_req *mc_req_ended(struct mc_peer *p, enum mc_req_kind kind); /* MC_OK already; the caller's reference alone */
 mc_status_t mc_req_reserve(struct mc_req *r, uint32_t runs);
 mc_status_t mc_req_pin(struct mc_req *r, struct mc_mem *mem, struct mc_rmem *rmem);
 mc_status_t mc_req_shape(struct mc_req *r, const struct mc_shape *s, uint32_t *number_out);
@@ -510,6 +511,10 @@ void mc_xfer_discard(struct mc_req *r);             /* a request that was not st
 void mc_xfer_pump(struct mc_ctx *ctx);
 void mc_xfer_posted(struct mc_req *r, mc_status_t s); /* DONE */
 void mc_xfer_want_pump(struct mc_req *r);
+
+/* quick.c. Under the lock; true: the put has ended, *req_out (may be NULL) is a request that has. */
+bool mc_quick_put(struct mc_peer *p, const struct mc_slice *s, const struct mc_xfer_opts *opts,
+		  struct mc_req **req_out);
 bool mc_pack_step(struct mc_req *r);                /* send one message; false: no room or nothing left */
 void mc_pack_abandon(struct mc_req *r);            /* tell the peer that no more of it comes */
 /* data NULL: it is in place already. place: takes the data of that message there. false: not all of it was right. */
@@ -533,6 +538,7 @@ void mc_dlist_drop(struct mc_dlist *list);          /* a request on it has ended
 void mc_dlists_free(struct mc_ctx *ctx);
 
 /* arrive.c */
+void mc_notify_write(const struct mc_notify *n, struct mc_wr *w);
 void mc_notify_encode(const struct mc_req *r, struct mc_wr *w);
 mc_status_t mc_notify_apply(struct mc_peer *p, struct mc_rd *r); /* MC_ERR_PROTO: malformed */
 void mc_arrivals_peer_down(struct mc_peer *p);

@@ -442,10 +442,37 @@ static void frame_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const voi
 			     f.body_len, f.data_len);
 }
 
+/* A notification without much around it, from a rank of this job. False: another kind of message. */
+static bool short_arrived(struct mc_ctx *ctx, const struct mc_be_slot *slot, const uint8_t *msg, uint32_t len)
+{
+	uint8_t kind;
+	uint32_t rank;
+	uint64_t check;
+	if (!(slot->caps.flags & MC_CAP_PRIVATE) || !mc_short_decode(msg, len, &kind, &rank, &check))
+		return false;
+	struct mc_peer *p = rank < ctx->size ? mc_peer_get(ctx, rank) : NULL;
+	if (p == NULL || check != mc_short_check(ctx->job, p->epoch, ctx->epoch)) {
+		mc_debug("rank %u: short message of another incarnation of rank %u: dropped", ctx->rank, rank);
+		return true;
+	}
+	if (p->state == MC_PEER_DOWN || !mc_list_empty(&p->dying))
+		return true;
+	struct mc_rd r;
+	mc_rd_init(&r, msg + MC_SHORT_LEN, len - MC_SHORT_LEN);
+	p->rx_msgs++;
+	if (kind == MC_MSG_NOTIFY)
+		on_notify(p, &r);
+	if (kind != MC_MSG_NOTIFY || !mc_rd_end(&r))
+		mc_peer_fail(p, MC_ERR_PROTO, "malformed short message of kind %u (%u bytes)", kind, len);
+	return true;
+}
+
 /* placed: so many bytes of bulk data of the last frame are where they belong already. */
 void mc_msg_arrived(struct mc_ctx *ctx, struct mc_be_slot *slot, const void *msg, uint32_t len, uint32_t placed)
 {
 	const uint8_t *at = msg;
+	if (placed == 0 && short_arrived(ctx, slot, at, len))
+		return;
 	do {
 		uint32_t span = (uint32_t)mc_frame_span(at, len);
 		frame_arrived(ctx, slot, at, span, span == len ? placed : 0);

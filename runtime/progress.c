@@ -67,6 +67,16 @@ void mc_progress_drain(struct mc_ctx *ctx)
 	(void)got; /* it was written before */
 }
 
+static void backend_lost(struct mc_ctx *ctx, const struct mc_be_slot *slot, const struct mc_be_event *ev)
+{
+	mc_error("rank %u: backend %s is lost: %s (code %d)", ctx->rank, slot->ops->name,
+		 ev->why != NULL ? ev->why : mc_status_text(ev->status), ev->native);
+	mc_fault_add(ctx, MC_NO_RANK, MC_ERR_DEVICE, "backend lost");
+	for (struct mc_list *l = ctx->peers.next; l != &ctx->peers; l = l->next)
+		if (mc_peer_of_node(l)->link == slot)
+			mc_peer_fail(mc_peer_of_node(l), MC_ERR_DEVICE, "backend %s is lost", slot->ops->name);
+}
+
 static void on_event(struct mc_ctx *ctx, struct mc_be_slot *slot, const struct mc_be_event *ev)
 {
 	struct mc_peer *p = (struct mc_peer *)(uintptr_t)ev->cookie; /* of EP_UP and EP_DOWN */
@@ -87,12 +97,7 @@ static void on_event(struct mc_ctx *ctx, struct mc_be_slot *slot, const struct m
 		mc_link_down(p, slot, ev);
 		break;
 	case MC_EV_FATAL:
-		mc_error("rank %u: backend %s is lost: %s (code %d)", ctx->rank, slot->ops->name,
-			 ev->why != NULL ? ev->why : mc_status_text(ev->status), ev->native);
-		mc_fault_add(ctx, MC_NO_RANK, MC_ERR_DEVICE, "backend lost");
-		for (struct mc_list *l = ctx->peers.next; l != &ctx->peers; l = l->next)
-			if (mc_peer_of_node(l)->link == slot)
-				mc_peer_fail(mc_peer_of_node(l), MC_ERR_DEVICE, "backend %s is lost", slot->ops->name);
+		backend_lost(ctx, slot, ev);
 		break;
 	}
 }
@@ -108,36 +113,23 @@ static void check_boot(struct mc_ctx *ctx)
 	}
 }
 
-uint32_t mc_progress_locked(struct mc_ctx *ctx, uint32_t rounds)
+/* Ask all backends once. Apart from the loop, so that a poll that finds nothing has little to do. */
+static uint32_t poll_all(struct mc_ctx *ctx)
 {
 	struct mc_be_event ev[MC_EVENTS];
-	uint32_t total = 0;
-	ctx->stale_arm = true;
-	for (uint32_t round = 0; round < rounds; round++) {
-		uint32_t n = 0;
-		if (!mc_list_empty(&ctx->holding))
-			mc_tx_release(ctx);
-		for (uint32_t i = 0; i < ctx->be_n; i++) {
-			uint32_t got = ctx->be[i].ops->poll(ctx->be[i].be, ev, MC_EVENTS);
-			for (uint32_t k = 0; k < got; k++)
-				on_event(ctx, &ctx->be[i], &ev[k]);
-			n += got;
-		}
-		if (!mc_list_empty(&ctx->pumping))
-			mc_xfer_pump(ctx);
-		if (!mc_list_empty(&ctx->dying))
-			mc_peers_bury(ctx);
-		if (ctx->coll_running > 0)
-			n += mc_colls_run(ctx);
-		total += n;
-		if (n == 0)
-			break;
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < ctx->be_n; i++) {
+		struct mc_be_slot *slot = &ctx->be[i];
+		uint32_t got = slot->ops->poll(slot->be, ev, MC_EVENTS);
+		for (uint32_t k = 0; k < got; k++)
+			on_event(ctx, slot, &ev[k]);
+		n += got;
 	}
-	/* Reading the clock costs as much as an empty poll: not at every one, unless it may have taken long. */
-	uint32_t tick = atomic_load_explicit(&ctx->ticks, memory_order_relaxed) + 1;
-	atomic_store_explicit(&ctx->ticks, tick, memory_order_relaxed);
-	if (total < TICKS && tick % TICKS != 0)
-		return total;
+	return n;
+}
+
+static void timers(struct mc_ctx *ctx)
+{
 	int64_t now = mc_now_ns();
 	if (now >= ctx->timer_ns)
 		mc_req_timers(ctx, now);
@@ -151,6 +143,31 @@ uint32_t mc_progress_locked(struct mc_ctx *ctx, uint32_t rounds)
 			check_boot(ctx);
 		mc_foreign_poll(ctx);
 	}
+}
+
+uint32_t mc_progress_locked(struct mc_ctx *ctx, uint32_t rounds)
+{
+	uint32_t total = 0;
+	ctx->stale_arm = true;
+	for (uint32_t round = 0; round < rounds; round++) {
+		if (!mc_list_empty(&ctx->holding))
+			mc_tx_release(ctx);
+		uint32_t n = poll_all(ctx);
+		if (!mc_list_empty(&ctx->pumping))
+			mc_xfer_pump(ctx);
+		if (!mc_list_empty(&ctx->dying))
+			mc_peers_bury(ctx);
+		if (ctx->coll_running > 0)
+			n += mc_colls_run(ctx);
+		total += n;
+		if (n == 0)
+			break;
+	}
+	/* Reading the clock costs as much as an empty poll: not at every one, unless it may have taken long. */
+	uint32_t tick = atomic_load_explicit(&ctx->ticks, memory_order_relaxed) + 1;
+	atomic_store_explicit(&ctx->ticks, tick, memory_order_relaxed);
+	if (total >= TICKS || tick % TICKS == 0)
+		timers(ctx);
 	return total;
 }
 
@@ -539,7 +556,8 @@ uint32_t mc_progress(struct mc_ctx *ctx)
 	if (ctx->manual) {
 		if (atomic_load_explicit(&ctx->armed, memory_order_relaxed))
 			atomic_store(&ctx->armed, false);
-		if (atomic_load_explicit(&ctx->asleep, memory_order_relaxed) == 0) /* else it is for the sleeper */
+		if (atomic_load_explicit(&ctx->kicked, memory_order_relaxed) &&
+		    atomic_load_explicit(&ctx->asleep, memory_order_relaxed) == 0) /* else it is for the sleeper */
 			mc_progress_drain(ctx);
 	}
 	uint32_t n = mc_progress_locked(ctx, 1);

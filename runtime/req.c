@@ -45,16 +45,41 @@ static struct mc_req *req_new(struct mc_ctx *ctx)
 	return r;
 }
 
-struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind)
+/* Last in, first out: its memory is still in the cache. */
+static void req_put(struct mc_req *r)
 {
-	struct mc_ctx *ctx = p->ctx;
+	mc_list_add_tail(r->ctx->req_free.next, &r->node);
+}
+
+static struct mc_req *req_take(struct mc_ctx *ctx)
+{
 	struct mc_list *l = mc_list_pop(&ctx->req_free);
 	struct mc_req *r = l != NULL ? mc_container_of(l, struct mc_req, node) : req_new(ctx);
-	if (r == NULL) {
+	if (r == NULL)
 		mc_error("rank %u: out of memory for a request", ctx->rank);
+	else
+		r->xfer += UINT64_C(1) << 32;
+	return r;
+}
+
+struct mc_req *mc_req_ended(struct mc_peer *p, enum mc_req_kind kind)
+{
+	struct mc_req *r = req_take(p->ctx);
+	if (r == NULL)
 		return NULL;
-	}
-	r->xfer += UINT64_C(1) << 32;
+	r->peer = p;
+	r->kind = kind;
+	r->status = MC_OK;
+	atomic_store_explicit(&r->refs, 1, memory_order_relaxed);
+	atomic_store_explicit(&r->state, 1, memory_order_relaxed);
+	return r;
+}
+
+struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind)
+{
+	struct mc_req *r = req_take(p->ctx);
+	if (r == NULL)
+		return NULL;
 	r->peer = p;
 	r->kind = kind;
 	atomic_store_explicit(&r->state, 0, memory_order_relaxed);
@@ -152,7 +177,7 @@ void mc_req_unpin(struct mc_req *r)
 void mc_req_drop(struct mc_req *r)
 {
 	if (atomic_fetch_sub(&r->refs, 1) == 1)
-		mc_list_add_tail(&r->ctx->req_free, &r->node);
+		req_put(r);
 }
 
 static void req_end(struct mc_req *r, mc_status_t s)

@@ -22,7 +22,7 @@
 #include "util.h"
 
 enum {
-	SHM_VERSION = 1,
+	SHM_VERSION = 2,
 	SHM_SLOTS = 4096, /* senders per inbox */
 	SHM_DOORS = SHM_SLOTS / 64,
 	SHM_HOT = 4, /* rings that poll looks at itself */
@@ -55,9 +55,9 @@ struct shm_slot {
 	uint64_t instance, start; /* who sends; constant while READY */
 	uint32_t pid, wake_len;
 	uint8_t wake[SHM_WAKE_MAX];
-	_Atomic uint32_t watched; /* owner's: it looks at tail by itself, the door need not be touched */
+	_Atomic uint32_t watched; /* owner's: it looks into the ring by itself, the door need not be touched */
+	_Atomic uint32_t closed;  /* the sender writes no more */
 	alignas(64) _Atomic uint64_t tail; /* bytes written, only grows; sender's */
-	_Atomic uint32_t closed;           /* the sender writes no more */
 	alignas(64) _Atomic uint64_t head; /* bytes read, only grows; owner's */
 	_Atomic uint32_t waiting;          /* the sender sleeps until there is room */
 	alignas(64) _Atomic uint64_t busy; /* odd: the sender is touching the owner's regions now */
@@ -76,18 +76,28 @@ struct shm_inbox {
 	_Atomic uint64_t key[SHM_KEYS]; /* of the registration in that place; 0: none */
 };
 
-/* What stands in a ring: 8 bytes of kind and length, then the body, padded to 8. */
+/*
+ * What stands in a ring: 8 bytes of kind and length, then the body, padded to a whole number of cache lines. Behind the
+ * last entry stands a header of 0. A reader that looks often looks there: a short message is then one cache line that
+ * changes hands. tail says the same a moment later; it decides whether to sleep, and when all has been read.
+ */
 enum shm_kind {
 	SHM_K_MSG = 1,
 	SHM_K_PAD = 2,   /* the rest of the ring up to its end */
 	SHM_K_FIRST = 3, /* first piece of a long message: 8 bytes of whole length, then bytes */
 	SHM_K_MORE = 4,
 	SHM_HEAD = 8,
+	SHM_UNIT = 64,
 };
 
-static inline uint64_t mc_shm_align8(uint64_t v)
+static inline uint64_t mc_shm_entry_len(uint64_t body)
 {
-	return (v + 7) & ~UINT64_C(7);
+	return (SHM_HEAD + body + SHM_UNIT - 1) & ~(uint64_t)(SHM_UNIT - 1);
+}
+
+static inline _Atomic uint64_t *mc_shm_header(uint8_t *ring, uint64_t pos)
+{
+	return (_Atomic uint64_t *)(void *)(ring + pos);
 }
 
 /* ---- one process ----------------------------------------------------------------------------------------- */
@@ -272,11 +282,13 @@ void mc_shm_slot_release(struct mc_be *be, struct mc_be_ep *ep);
 mc_status_t mc_shm_send(struct mc_be *be, struct mc_be_ep *ep, const struct iovec *iov, uint32_t n, uint32_t flags,
 			uint64_t cookie);
 mc_status_t mc_shm_msg_put(struct mc_be *be, struct mc_be_ep *ep, const void *msg, uint32_t len);
+bool mc_shm_msg_room(struct mc_be_ep *ep, uint32_t len); /* the next mc_shm_msg_put() of as many bytes will find room */
 void mc_shm_block(struct mc_be *be, struct mc_be_ep *ep);
 void mc_shm_blocked_run(struct mc_be *be);
 bool mc_shm_blocked_arm(struct mc_be *be); /* false: room has appeared */
 
 /* shm_recv.c */
+bool mc_shm_doors_silent(const struct mc_be *be); /* a glance, for a reader that looks again soon */
 void mc_shm_doors_read(struct mc_be *be);
 void mc_shm_slots_scan(struct mc_be *be); /* also without a bell: a sender may have died before it rang */
 bool mc_shm_doors_quiet(struct mc_be *be);
@@ -301,12 +313,16 @@ static inline bool mc_shm_rmem_live(const struct mc_be_rmem *rmem)
 
 /* shm_post.c */
 mc_status_t mc_shm_post(struct mc_be *be, struct mc_be_ep *ep, const struct mc_be_post *p, uint32_t *taken_out);
+mc_status_t mc_shm_put_now(struct mc_be *be, struct mc_be_ep *ep, const struct mc_be_slice *slice, const void *msg,
+			   uint32_t msg_len);
 void mc_shm_posts_run(struct mc_be *be);
 bool mc_shm_posts_msg(struct mc_be *be, struct mc_be_ep *ep); /* retry the message of the oldest post; false: no room */
 void mc_shm_posts_end(struct mc_be *be, struct mc_be_ep *ep, mc_status_t s);
 void mc_shm_posts_free(struct mc_be *be);
 
 /* shm_copy.c */
+/* One slice into mapped memory. False: nothing was written, the peer has freed the region. */
+bool mc_shm_slice_write(struct mc_be_ep *ep, const struct mc_be_slice *sl);
 /*
  * Move bytes of the post from where it stands, at most about *budget (which is lowered); sets its status when that
  * fails. True: nothing is left to move.

@@ -201,6 +201,23 @@ static void move_cma(struct mc_be *be, struct shm_post *post, struct mc_be_rmem 
 
 /* ---- both ------------------------------------------------------------------------------------------------ */
 
+bool mc_shm_slice_write(struct mc_be_ep *ep, const struct mc_be_slice *sl)
+{
+	struct mc_be_rmem *rmem = sl->rmem;
+	uint64_t busy = atomic_load_explicit(&ep->ctl->busy, memory_order_relaxed) | 1;
+	bool live;
+
+	atomic_store(&ep->ctl->busy, busy); /* see below */
+	live = mc_shm_rmem_live(rmem);
+	if (live) {
+		if (rmem->touched != NULL)
+			touch(rmem, sl->roff, sl->len);
+		memcpy(rmem->map + sl->roff, (const uint8_t *)sl->mem->region.addr + sl->off, sl->len);
+	}
+	atomic_store_explicit(&ep->ctl->busy, busy + 1, memory_order_release);
+	return live;
+}
+
 bool mc_shm_post_move(struct mc_be *be, struct mc_be_ep *ep, struct shm_post *post, uint64_t *budget)
 {
 	bool nt = be->nt && post->total >= NT_TOTAL_MIN;

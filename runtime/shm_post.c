@@ -145,6 +145,23 @@ mc_status_t mc_shm_post(struct mc_be *be, struct mc_be_ep *ep, const struct mc_b
 	return MC_OK;
 }
 
+/* What cannot be done at once, or ends in an error, is left to post. */
+mc_status_t mc_shm_put_now(struct mc_be *be, struct mc_be_ep *ep, const struct mc_be_slice *slice, const void *msg,
+			   uint32_t msg_len)
+{
+	const struct mc_be_rmem *rmem = slice->rmem;
+
+	if (ep->state != SHM_EP_UP || ep->peer->down || rmem->map == NULL || rmem->peer != ep->peer ||
+	    !mc_list_empty(&ep->posts) || ep->stream.active)
+		return MC_ERR_AGAIN;
+	if (!mc_range_ok(slice->off, slice->len, slice->mem->region.len) ||
+	    !mc_range_ok(slice->roff, slice->len, rmem->len) || slice->len == 0 || msg_len > SHM_COPY_MAX)
+		return MC_ERR_AGAIN;
+	if ((msg != NULL && !mc_shm_msg_room(ep, msg_len)) || !mc_shm_slice_write(ep, slice))
+		return MC_ERR_AGAIN;
+	return msg != NULL ? mc_shm_msg_put(be, ep, msg, msg_len) : MC_OK;
+}
+
 /* All bytes of the ep's oldest post are moved. False: its message waits for room, and what comes after it waits, too.
  */
 static bool post_finish(struct mc_be *be, struct mc_be_ep *ep, struct shm_post *post)

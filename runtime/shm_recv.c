@@ -14,7 +14,20 @@
 enum {
 	RING_TURN = 32,   /* messages of one sender before the next has its turn */
 	COLD_POLLS = 512, /* a hot ring without a message for so long makes place for another */
+	TAIL_POLLS = 64,  /* polls between looks at the tail of a hot ring: is its next header missing? */
 };
+
+/* The next header. 0: no message, as yet. */
+static inline uint64_t next_header(const struct shm_ring *ring)
+{
+	return atomic_load_explicit(mc_shm_header(ring->base, ring->head & (ring->size - 1)), memory_order_acquire);
+}
+
+/* Bytes up to tail. Below 0: the sender is between a header and tail. */
+static inline int64_t unread(const struct shm_ring *ring)
+{
+	return (int64_t)(atomic_load(&ring->ctl->tail) - ring->head);
+}
 
 static struct shm_ring *ring_attach(struct mc_be *be, uint32_t i)
 {
@@ -83,7 +96,7 @@ static void ring_cool(struct mc_be *be, uint32_t k)
 	be->hot[k] = NULL;
 	ring->hot = false;
 	atomic_store(&ring->ctl->watched, 0);
-	if (atomic_load(&ring->ctl->tail) != ring->head)
+	if (unread(ring) > 0)
 		ring_ready(be, ring->slot);
 }
 
@@ -107,14 +120,32 @@ static void ring_heat(struct mc_be *be, struct shm_ring *ring)
 	atomic_store(&ring->ctl->watched, 1);
 }
 
-void mc_shm_doors_read(struct mc_be *be)
+bool mc_shm_doors_silent(const struct mc_be *be)
 {
 	uint32_t n = (slots_used(be) + 63) / 64;
 
 	for (uint32_t k = 0; k < SHM_HOT; k++)
-		if (be->hot[k] != NULL && !mc_shm_ring_empty(be->hot[k]) && mc_list_empty(&be->hot[k]->link))
-			mc_list_add_tail(&be->ready, &be->hot[k]->link);
+		if (be->hot[k] != NULL && next_header(be->hot[k]) != 0)
+			return false;
+	for (uint32_t w = 0; w < n; w++)
+		if (atomic_load_explicit(&be->box->door[w], memory_order_relaxed) != 0)
+			return false;
+	return true;
+}
 
+void mc_shm_doors_read(struct mc_be *be)
+{
+	uint32_t n = (slots_used(be) + 63) / 64;
+
+	for (uint32_t k = 0; k < SHM_HOT; k++) {
+		struct shm_ring *ring = be->hot[k];
+
+		if (ring == NULL || ring->broken)
+			continue;
+		if ((next_header(ring) != 0 || (be->polls % TAIL_POLLS == 0 && unread(ring) != 0)) &&
+		    mc_list_empty(&ring->link))
+			mc_list_add_tail(&be->ready, &ring->link);
+	}
 	for (uint32_t w = 0; w < n; w++) {
 		uint64_t bits;
 
@@ -142,8 +173,7 @@ bool mc_shm_doors_quiet(struct mc_be *be)
 		if (atomic_load(&be->box->door[w]) != 0)
 			return false;
 	for (uint32_t k = 0; k < SHM_HOT; k++)
-		if (be->hot[k] != NULL && !be->hot[k]->broken &&
-		    atomic_load(&be->hot[k]->ctl->tail) != be->hot[k]->head)
+		if (be->hot[k] != NULL && !mc_shm_ring_empty(be->hot[k]))
 			return false;
 	return true;
 }
@@ -164,7 +194,7 @@ void mc_shm_used_release(struct mc_be *be)
 
 bool mc_shm_ring_empty(const struct shm_ring *ring)
 {
-	return ring->broken || atomic_load_explicit(&ring->ctl->tail, memory_order_acquire) == ring->head;
+	return ring->broken || unread(ring) <= 0;
 }
 
 /* Give the slot back. Only when its sender is gone or has said that it writes no more. */
@@ -176,6 +206,7 @@ void mc_shm_ring_free(struct mc_be *be, struct shm_ring *ring)
 	mc_list_del(&ring->used);
 	mc_list_del(&ring->peer_link);
 	munmap(ring->base, ring->size);
+	/* If the kernel cannot, the pages stay: the next sender begins with a header of 0. */
 	(void)fallocate(be->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			(off_t)(sizeof(struct shm_inbox) + ring->slot * ring->size), (off_t)ring->size);
 	be->ring[ring->slot] = NULL;
@@ -243,18 +274,16 @@ static void msg_event(struct mc_be_event *ev, const void *data, size_t len)
 	ev->len = (uint32_t)len;
 }
 
-/* One entry of the ring at head with avail bytes. Returns messages put into ev, 0 or 1; breaks the ring when it is
- * malformed. */
-static uint32_t entry_read(struct shm_ring *ring, uint64_t avail, struct mc_be_event *ev)
+/* The entry at head, whose header is v. Returns messages put into ev, 0 or 1; breaks the ring when it is malformed. */
+static uint32_t entry_read(struct shm_ring *ring, uint64_t v, struct mc_be_event *ev)
 {
 	uint64_t pos = ring->head & (ring->size - 1), to_end = ring->size - pos, need;
 	const uint8_t *at = ring->base + pos;
-	uint64_t v = *(const volatile uint64_t *)(const void *)at; /* once: the writer could change it */
 	uint32_t kind = (uint32_t)(v >> 32), len = (uint32_t)v, got = 0;
 	bool ok = true;
 
-	need = kind == SHM_K_PAD ? to_end : SHM_HEAD + mc_shm_align8(len);
-	if (need > avail || need > to_end) {
+	need = kind == SHM_K_PAD ? to_end : mc_shm_entry_len(len);
+	if (need > to_end) {
 		ring_break(ring, "length");
 		return 0;
 	}
@@ -282,18 +311,28 @@ static uint32_t entry_read(struct shm_ring *ring, uint64_t avail, struct mc_be_e
 	return got;
 }
 
+/* No header where tail says that there is one, or a tail that cannot be. The header is written before tail. */
+static void tail_check(struct shm_ring *ring)
+{
+	int64_t n = unread(ring);
+
+	if (n > (int64_t)ring->size || n < -(int64_t)ring->size || n % SHM_UNIT != 0 ||
+	    (n > 0 && next_header(ring) == 0))
+		ring_break(ring, "tail");
+}
+
 static uint32_t ring_read(struct mc_be *be, struct shm_ring *ring, struct mc_be_event *ev, uint32_t max)
 {
-	uint64_t before = ring->head;
-	uint64_t avail = atomic_load_explicit(&ring->ctl->tail, memory_order_acquire) - before;
+	uint64_t before = ring->head, v = next_header(ring);
 	uint32_t n = 0;
 
-	if (avail > ring->size || (avail & 7) != 0) {
-		ring_break(ring, "tail");
-		return 0;
+	if (v == 0 || be->polls % TAIL_POLLS == 0)
+		tail_check(ring);
+	/* Once round at most: a sender that writes nonsense must not keep us. */
+	while (n < max && v != 0 && ring->head - before < ring->size && !ring->lent && !ring->broken) {
+		n += entry_read(ring, v, ev + n);
+		v = next_header(ring);
 	}
-	while (n < max && ring->head - before < avail && !ring->lent && !ring->broken)
-		n += entry_read(ring, avail - (ring->head - before), ev + n);
 	if (ring->head != before) {
 		if (mc_list_empty(&ring->used))
 			mc_list_add_tail(&be->used, &ring->used);
@@ -317,7 +356,7 @@ uint32_t mc_shm_msgs_read(struct mc_be *be, struct mc_be_event *ev, uint32_t max
 		n += ring_read(be, ring, ev + n, room_n);
 		if (ring->broken)
 			continue;
-		if (!mc_shm_ring_empty(ring) || (closed && !mc_list_empty(&ring->used)))
+		if (next_header(ring) != 0 || (closed && (!mc_list_empty(&ring->used) || !mc_shm_ring_empty(ring))))
 			mc_list_add_tail(&be->ready, &ring->link);
 		else if (closed)
 			mc_shm_ring_free(be, ring);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * shm_send.c - messages out. A ring is a stream of 8-byte headers (length, kind) and bodies padded to 8, never split at
- * the end of the ring. The sender announces with one store of tail, so a killed sender leaves no half message.
+ * shm_send.c - messages out. A ring is a stream of entries (shm.h), never split at the end of the ring. The sender
+ * announces an entry with one store of its header, then of tail, so a killed sender leaves no half message.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,11 +13,9 @@
 
 #include "shm.h"
 
-static void head_write(uint8_t *at, uint32_t kind, uint32_t len)
+static uint64_t header(uint32_t kind, uint64_t len)
 {
-	uint64_t v = (uint64_t)kind << 32 | len;
-
-	memcpy(at, &v, sizeof(v));
+	return (uint64_t)kind << 32 | (uint32_t)len;
 }
 
 /* Take a slot that is free, or whose claimer was killed before it had done. */
@@ -84,6 +82,7 @@ mc_status_t mc_shm_slot_claim(struct mc_be *be, struct mc_be_ep *ep, char *text,
 	ep->size = size;
 	ep->tail = 0;
 	ep->head_seen = 0;
+	atomic_store(mc_shm_header(ep->ring, 0), 0);
 	slot->instance = be->instance;
 	slot->start = be->start;
 	slot->pid = (uint32_t)be->pid;
@@ -111,36 +110,48 @@ void mc_shm_slot_release(struct mc_be *be, struct mc_be_ep *ep)
 	ep->ctl = NULL;
 }
 
-/* Contiguous room for need bytes (a multiple of 8) at tail, padding the end of the ring if it must; NULL: none now. */
+/*
+ * Contiguous room for an entry of need bytes at tail, and for the header of 0 behind it, padding the end of the ring if
+ * it must; NULL: none now.
+ */
 static uint8_t *room(struct mc_be_ep *ep, uint64_t need)
 {
 	uint64_t pos = ep->tail & (ep->size - 1), to_end = ep->size - pos;
 	uint64_t all = need <= to_end ? need : need + to_end;
 
-	if (all > ep->size - (ep->tail - ep->head_seen)) {
+	if (all + SHM_UNIT > ep->size - (ep->tail - ep->head_seen)) {
 		uint64_t head = atomic_load_explicit(&ep->ctl->head, memory_order_acquire);
 
-		if (ep->tail - head > ep->size || (head & 7) != 0) {
+		if (ep->tail - head > ep->size || head % SHM_UNIT != 0) {
 			mc_shm_peer_lose(ep->peer, MC_ERR_PROTO, 0);
 			return NULL;
 		}
 		ep->head_seen = head;
-		if (all > ep->size - (ep->tail - head))
+		if (all + SHM_UNIT > ep->size - (ep->tail - head))
 			return NULL;
 	}
 	if (need > to_end) {
-		head_write(ep->ring + pos, SHM_K_PAD, (uint32_t)(to_end - SHM_HEAD));
+		atomic_store_explicit(mc_shm_header(ep->ring, 0), 0, memory_order_relaxed);
+		atomic_store_explicit(mc_shm_header(ep->ring, pos), header(SHM_K_PAD, to_end - SHM_HEAD),
+				      memory_order_release);
 		ep->tail += to_end;
 		pos = 0;
 	}
 	return ep->ring + pos;
 }
 
-static void publish(struct mc_be *be, struct mc_be_ep *ep, uint64_t need)
+/* The entry at tail is written but for its header. */
+static void publish(struct mc_be *be, struct mc_be_ep *ep, uint64_t need, uint64_t head)
 {
+	uint64_t pos = ep->tail & (ep->size - 1), mask = ep->size - 1;
+
 	ep->tail += need;
+	atomic_store_explicit(mc_shm_header(ep->ring, ep->tail & mask), 0, memory_order_relaxed);
+	atomic_store_explicit(mc_shm_header(ep->ring, pos), head, memory_order_release);
 	atomic_store(&ep->ctl->tail, ep->tail);
 	bell(be, ep, false);
+	/* The reader had it a round ago. To be fetched from there now, not when the next message is in a hurry. */
+	__builtin_prefetch(ep->ring + ((ep->tail + SHM_UNIT) & mask), 1);
 }
 
 void mc_shm_block(struct mc_be *be, struct mc_be_ep *ep)
@@ -149,18 +160,22 @@ void mc_shm_block(struct mc_be *be, struct mc_be_ep *ep)
 		mc_list_add_tail(&be->blocked, &ep->block);
 }
 
+bool mc_shm_msg_room(struct mc_be_ep *ep, uint32_t len)
+{
+	return room(ep, mc_shm_entry_len(len)) != NULL;
+}
+
 /* One whole short message. MC_ERR_AGAIN: no room. */
 mc_status_t mc_shm_msg_put(struct mc_be *be, struct mc_be_ep *ep, const void *msg, uint32_t len)
 {
-	uint64_t need = SHM_HEAD + mc_shm_align8(len);
+	uint64_t need = mc_shm_entry_len(len);
 	uint8_t *at = room(ep, need);
 
 	if (at == NULL)
 		return MC_ERR_AGAIN;
-	head_write(at, SHM_K_MSG, len);
 	if (len > 0)
 		memcpy(at + SHM_HEAD, msg, len);
-	publish(be, ep, need);
+	publish(be, ep, need, header(SHM_K_MSG, len));
 	return MC_OK;
 }
 
@@ -196,17 +211,16 @@ static void stream_run(struct mc_be *be, struct mc_be_ep *ep)
 		bool first = st->sent == 0;
 		size_t left = st->total - st->sent, len = left < piece ? left : piece;
 		uint64_t total = st->total, extra = first ? sizeof(total) : 0;
-		uint64_t need = SHM_HEAD + mc_shm_align8(extra + len);
+		uint64_t need = mc_shm_entry_len(extra + len);
 		uint8_t *at = room(ep, need);
 
 		if (at == NULL) {
 			mc_shm_block(be, ep);
 			return;
 		}
-		head_write(at, first ? SHM_K_FIRST : SHM_K_MORE, (uint32_t)(extra + len));
 		memcpy(at + SHM_HEAD, &total, extra);
 		stream_take(st, at + SHM_HEAD + extra, len);
-		publish(be, ep, need);
+		publish(be, ep, need, header(first ? SHM_K_FIRST : SHM_K_MORE, extra + len));
 	}
 	st->active = false;
 	mc_shm_event_push(be, MC_EV_SENT, MC_OK, st->cookie, NULL);
@@ -220,19 +234,18 @@ static bool send_behind(const struct mc_be_ep *ep)
 
 static mc_status_t send_short(struct mc_be *be, struct mc_be_ep *ep, const struct iovec *iov, uint32_t n, size_t len)
 {
-	uint64_t need = SHM_HEAD + mc_shm_align8(len);
+	uint64_t need = mc_shm_entry_len(len);
 	uint8_t *at = room(ep, need);
 
 	if (at == NULL)
 		return MC_ERR_AGAIN;
-	head_write(at, SHM_K_MSG, (uint32_t)len);
 	at += SHM_HEAD;
 	for (uint32_t i = 0; i < n; i++) {
 		if (iov[i].iov_len > 0)
 			memcpy(at, iov[i].iov_base, iov[i].iov_len);
 		at += iov[i].iov_len;
 	}
-	publish(be, ep, need);
+	publish(be, ep, need, header(SHM_K_MSG, len));
 	return MC_OK;
 }
 
@@ -255,7 +268,7 @@ mc_status_t mc_shm_send(struct mc_be *be, struct mc_be_ep *ep, const struct iove
 		mc_shm_block(be, ep);
 		return MC_ERR_AGAIN;
 	}
-	if (SHM_HEAD + mc_shm_align8(len) <= ep->size / 2) {
+	if (mc_shm_entry_len(len) <= ep->size / 2) {
 		if (send_short(be, ep, iov, n, len) != MC_OK) {
 			be->evq.reserved -= copied ? 0 : 1;
 			mc_shm_block(be, ep);

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* wire.c - cursors, CRC-32C, message authentication and the frame; see wire.h. */
+/* wire.c - cursors, message authentication and the frame; see wire.h. CRC-32C: wire_crc.c. */
 #include "wire.h"
 
+#include <endian.h>
 #include <string.h>
 
 #ifdef MC_HAVE_SODIUM
 #include <sodium.h>
-#endif
-#if defined(__x86_64__)
-#include <nmmintrin.h>
 #endif
 
 #include "log.h"
@@ -35,48 +33,87 @@ bool mc_rd_end(const struct mc_rd *r)
 	return !r->bad && r->p == r->end;
 }
 
-const void *mc_rd_bytes(struct mc_rd *r, size_t len)
+/* A number of fixed length is one load or store, not a loop over its bytes: a short message has a dozen of them. */
+static inline uint16_t le16_get(const uint8_t *p)
+{
+	uint16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le16toh(v);
+}
+
+static inline uint32_t le32_get(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le32toh(v);
+}
+
+static inline uint64_t le64_get(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le64toh(v);
+}
+
+static inline void le32_put(uint8_t *p, uint32_t v)
+{
+	v = htole32(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline void le64_put(uint8_t *p, uint64_t v)
+{
+	v = htole64(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+/* The next len bytes; NULL when short. */
+static inline const uint8_t *rd_take(struct mc_rd *r, size_t len)
 {
 	const uint8_t *p = r->p;
 
-	if (r->bad || len > mc_rd_left(r)) {
+	if (r->bad || len > (size_t)(r->end - p)) {
 		r->bad = true;
 		return NULL;
 	}
-	r->p += len;
+	r->p = p + len;
 	return p;
 }
 
-static uint64_t rd_le(struct mc_rd *r, size_t len)
+const void *mc_rd_bytes(struct mc_rd *r, size_t len)
 {
-	const uint8_t *p = mc_rd_bytes(r, len);
-	uint64_t v = 0;
-
-	if (p == NULL)
-		return 0;
-	for (size_t i = len; i-- > 0;)
-		v = v << 8 | p[i];
-	return v;
+	return rd_take(r, len);
 }
 
 uint8_t mc_rd_u8(struct mc_rd *r)
 {
-	return (uint8_t)rd_le(r, 1);
+	const uint8_t *p = rd_take(r, 1);
+
+	return p != NULL ? *p : 0;
 }
 
 uint16_t mc_rd_u16(struct mc_rd *r)
 {
-	return (uint16_t)rd_le(r, 2);
+	const uint8_t *p = rd_take(r, sizeof(uint16_t));
+
+	return p != NULL ? le16_get(p) : 0;
 }
 
 uint32_t mc_rd_u32(struct mc_rd *r)
 {
-	return (uint32_t)rd_le(r, 4);
+	const uint8_t *p = rd_take(r, sizeof(uint32_t));
+
+	return p != NULL ? le32_get(p) : 0;
 }
 
 uint64_t mc_rd_u64(struct mc_rd *r)
 {
-	return rd_le(r, 8);
+	const uint8_t *p = rd_take(r, sizeof(uint64_t));
+
+	return p != NULL ? le64_get(p) : 0;
 }
 
 void mc_rd_copy(struct mc_rd *r, void *out, size_t len)
@@ -148,33 +185,50 @@ void mc_wr_bytes(struct mc_wr *w, const void *p, size_t len)
 	w->p += len;
 }
 
-static void wr_le(struct mc_wr *w, uint64_t v, size_t len)
+/* Room for the next len bytes; NULL: they do not fit. */
+static inline uint8_t *wr_take(struct mc_wr *w, size_t len)
 {
-	uint8_t b[8];
+	uint8_t *p = w->p;
 
-	for (size_t i = 0; i < len; i++)
-		b[i] = (uint8_t)(v >> (8 * i));
-	mc_wr_bytes(w, b, len);
+	if (w->bad || len > (size_t)(w->end - p)) {
+		w->bad = true;
+		return NULL;
+	}
+	w->p = p + len;
+	return p;
 }
 
 void mc_wr_u8(struct mc_wr *w, uint8_t v)
 {
-	wr_le(w, v, 1);
+	uint8_t *p = wr_take(w, 1);
+
+	if (p != NULL)
+		*p = v;
 }
 
 void mc_wr_u16(struct mc_wr *w, uint16_t v)
 {
-	wr_le(w, v, 2);
+	uint8_t *p = wr_take(w, sizeof(v));
+
+	v = htole16(v);
+	if (p != NULL)
+		memcpy(p, &v, sizeof(v));
 }
 
 void mc_wr_u32(struct mc_wr *w, uint32_t v)
 {
-	wr_le(w, v, 4);
+	uint8_t *p = wr_take(w, sizeof(v));
+
+	if (p != NULL)
+		le32_put(p, v);
 }
 
 void mc_wr_u64(struct mc_wr *w, uint64_t v)
 {
-	wr_le(w, v, 8);
+	uint8_t *p = wr_take(w, sizeof(v));
+
+	if (p != NULL)
+		le64_put(p, v);
 }
 
 void mc_wr_str(struct mc_wr *w, const char *s)
@@ -193,80 +247,6 @@ void mc_wr_blob(struct mc_wr *w, const void *p, uint32_t len)
 {
 	mc_wr_u32(w, len);
 	mc_wr_bytes(w, p, len);
-}
-
-/* ---- CRC-32C ---- */
-
-/* Byte at a time, for processors without the instruction; not static so that a test can compare the two. */
-uint32_t mc_crc32c_table(uint32_t crc, const void *buf, size_t len);
-
-static const uint32_t crc_table[256] = {
-	0x00000000, 0xf26b8303, 0xe13b70f7, 0x1350f3f4, 0xc79a971f, 0x35f1141c, 0x26a1e7e8, 0xd4ca64eb, 0x8ad958cf,
-	0x78b2dbcc, 0x6be22838, 0x9989ab3b, 0x4d43cfd0, 0xbf284cd3, 0xac78bf27, 0x5e133c24, 0x105ec76f, 0xe235446c,
-	0xf165b798, 0x030e349b, 0xd7c45070, 0x25afd373, 0x36ff2087, 0xc494a384, 0x9a879fa0, 0x68ec1ca3, 0x7bbcef57,
-	0x89d76c54, 0x5d1d08bf, 0xaf768bbc, 0xbc267848, 0x4e4dfb4b, 0x20bd8ede, 0xd2d60ddd, 0xc186fe29, 0x33ed7d2a,
-	0xe72719c1, 0x154c9ac2, 0x061c6936, 0xf477ea35, 0xaa64d611, 0x580f5512, 0x4b5fa6e6, 0xb93425e5, 0x6dfe410e,
-	0x9f95c20d, 0x8cc531f9, 0x7eaeb2fa, 0x30e349b1, 0xc288cab2, 0xd1d83946, 0x23b3ba45, 0xf779deae, 0x05125dad,
-	0x1642ae59, 0xe4292d5a, 0xba3a117e, 0x4851927d, 0x5b016189, 0xa96ae28a, 0x7da08661, 0x8fcb0562, 0x9c9bf696,
-	0x6ef07595, 0x417b1dbc, 0xb3109ebf, 0xa0406d4b, 0x522bee48, 0x86e18aa3, 0x748a09a0, 0x67dafa54, 0x95b17957,
-	0xcba24573, 0x39c9c670, 0x2a993584, 0xd8f2b687, 0x0c38d26c, 0xfe53516f, 0xed03a29b, 0x1f682198, 0x5125dad3,
-	0xa34e59d0, 0xb01eaa24, 0x42752927, 0x96bf4dcc, 0x64d4cecf, 0x77843d3b, 0x85efbe38, 0xdbfc821c, 0x2997011f,
-	0x3ac7f2eb, 0xc8ac71e8, 0x1c661503, 0xee0d9600, 0xfd5d65f4, 0x0f36e6f7, 0x61c69362, 0x93ad1061, 0x80fde395,
-	0x72966096, 0xa65c047d, 0x5437877e, 0x4767748a, 0xb50cf789, 0xeb1fcbad, 0x197448ae, 0x0a24bb5a, 0xf84f3859,
-	0x2c855cb2, 0xdeeedfb1, 0xcdbe2c45, 0x3fd5af46, 0x7198540d, 0x83f3d70e, 0x90a324fa, 0x62c8a7f9, 0xb602c312,
-	0x44694011, 0x5739b3e5, 0xa55230e6, 0xfb410cc2, 0x092a8fc1, 0x1a7a7c35, 0xe811ff36, 0x3cdb9bdd, 0xceb018de,
-	0xdde0eb2a, 0x2f8b6829, 0x82f63b78, 0x709db87b, 0x63cd4b8f, 0x91a6c88c, 0x456cac67, 0xb7072f64, 0xa457dc90,
-	0x563c5f93, 0x082f63b7, 0xfa44e0b4, 0xe9141340, 0x1b7f9043, 0xcfb5f4a8, 0x3dde77ab, 0x2e8e845f, 0xdce5075c,
-	0x92a8fc17, 0x60c37f14, 0x73938ce0, 0x81f80fe3, 0x55326b08, 0xa759e80b, 0xb4091bff, 0x466298fc, 0x1871a4d8,
-	0xea1a27db, 0xf94ad42f, 0x0b21572c, 0xdfeb33c7, 0x2d80b0c4, 0x3ed04330, 0xccbbc033, 0xa24bb5a6, 0x502036a5,
-	0x4370c551, 0xb11b4652, 0x65d122b9, 0x97baa1ba, 0x84ea524e, 0x7681d14d, 0x2892ed69, 0xdaf96e6a, 0xc9a99d9e,
-	0x3bc21e9d, 0xef087a76, 0x1d63f975, 0x0e330a81, 0xfc588982, 0xb21572c9, 0x407ef1ca, 0x532e023e, 0xa145813d,
-	0x758fe5d6, 0x87e466d5, 0x94b49521, 0x66df1622, 0x38cc2a06, 0xcaa7a905, 0xd9f75af1, 0x2b9cd9f2, 0xff56bd19,
-	0x0d3d3e1a, 0x1e6dcdee, 0xec064eed, 0xc38d26c4, 0x31e6a5c7, 0x22b65633, 0xd0ddd530, 0x0417b1db, 0xf67c32d8,
-	0xe52cc12c, 0x1747422f, 0x49547e0b, 0xbb3ffd08, 0xa86f0efc, 0x5a048dff, 0x8ecee914, 0x7ca56a17, 0x6ff599e3,
-	0x9d9e1ae0, 0xd3d3e1ab, 0x21b862a8, 0x32e8915c, 0xc083125f, 0x144976b4, 0xe622f5b7, 0xf5720643, 0x07198540,
-	0x590ab964, 0xab613a67, 0xb831c993, 0x4a5a4a90, 0x9e902e7b, 0x6cfbad78, 0x7fab5e8c, 0x8dc0dd8f, 0xe330a81a,
-	0x115b2b19, 0x020bd8ed, 0xf0605bee, 0x24aa3f05, 0xd6c1bc06, 0xc5914ff2, 0x37faccf1, 0x69e9f0d5, 0x9b8273d6,
-	0x88d28022, 0x7ab90321, 0xae7367ca, 0x5c18e4c9, 0x4f48173d, 0xbd23943e, 0xf36e6f75, 0x0105ec76, 0x12551f82,
-	0xe03e9c81, 0x34f4f86a, 0xc69f7b69, 0xd5cf889d, 0x27a40b9e, 0x79b737ba, 0x8bdcb4b9, 0x988c474d, 0x6ae7c44e,
-	0xbe2da0a5, 0x4c4623a6, 0x5f16d052, 0xad7d5351,
-};
-
-uint32_t mc_crc32c_table(uint32_t crc, const void *buf, size_t len)
-{
-	const uint8_t *p = buf;
-
-	crc = ~crc;
-	for (size_t i = 0; i < len; i++)
-		crc = crc_table[(crc ^ p[i]) & 0xff] ^ (crc >> 8);
-	return ~crc;
-}
-
-#if defined(__x86_64__)
-__attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const void *buf, size_t len)
-{
-	const uint8_t *p = buf;
-	uint64_t c = (uint32_t)~crc;
-
-	for (; len >= 8; p += 8, len -= 8) {
-		uint64_t v;
-
-		memcpy(&v, p, sizeof(v));
-		c = _mm_crc32_u64(c, v);
-	}
-	for (; len > 0; p++, len--)
-		c = _mm_crc32_u8((uint32_t)c, *p);
-	return ~(uint32_t)c;
-}
-#endif
-
-uint32_t mc_crc32c(uint32_t crc, const void *buf, size_t len)
-{
-#if defined(__x86_64__)
-	if (__builtin_cpu_supports("sse4.2"))
-		return crc32c_sse42(crc, buf, len);
-#endif
-	return mc_crc32c_table(crc, buf, len);
 }
 
 /* ---- authentication ---- */
@@ -368,23 +348,36 @@ mc_status_t mc_mac_key_parse(const char *hex, struct mc_mac_key *out)
  * Offsets: magic 0, version 2, kind 3, src_rank 4, job 8, src_epoch 16, dst_epoch 24, body_len 32, data_len 36, crc 40,
  * zero 44, mac 48.
  */
-enum { FRAME_CRC_OFF = 40, FRAME_MAC_OFF = 48 };
+enum {
+	FRAME_RANK_OFF = 4,
+	FRAME_JOB_OFF = 8,
+	FRAME_SRC_OFF = 16,
+	FRAME_DST_OFF = 24,
+	FRAME_BODY_OFF = 32,
+	FRAME_DATA_OFF = 36,
+	FRAME_CRC_OFF = 40,
+	FRAME_ZERO_OFF = 44,
+	FRAME_MAC_OFF = 48
+};
+
+/* msg: MC_FRAME_LEN bytes at least. False: another magic or version. */
+static inline bool frame_fields(const uint8_t *msg, struct mc_frame *out)
+{
+	if ((le32_get(msg) & 0xffffff) != (MC_FRAME_MAGIC | MC_FRAME_VERSION << 16))
+		return false;
+	out->kind = msg[3];
+	out->src_rank = le32_get(msg + FRAME_RANK_OFF);
+	out->job = le64_get(msg + FRAME_JOB_OFF);
+	out->src_epoch = le64_get(msg + FRAME_SRC_OFF);
+	out->dst_epoch = le64_get(msg + FRAME_DST_OFF);
+	out->body_len = le32_get(msg + FRAME_BODY_OFF);
+	out->data_len = le32_get(msg + FRAME_DATA_OFF);
+	return true;
+}
 
 bool mc_frame_peek(const void *msg, size_t len, struct mc_frame *out)
 {
-	struct mc_rd r;
-
-	mc_rd_init(&r, msg, len);
-	if (mc_rd_u16(&r) != MC_FRAME_MAGIC || mc_rd_u8(&r) != MC_FRAME_VERSION)
-		return false;
-	out->kind = mc_rd_u8(&r);
-	out->src_rank = mc_rd_u32(&r);
-	out->job = mc_rd_u64(&r);
-	out->src_epoch = mc_rd_u64(&r);
-	out->dst_epoch = mc_rd_u64(&r);
-	out->body_len = mc_rd_u32(&r);
-	out->data_len = mc_rd_u32(&r);
-	return !r.bad && len >= MC_FRAME_LEN;
+	return len >= MC_FRAME_LEN && frame_fields(msg, out);
 }
 
 /*
@@ -423,24 +416,21 @@ void mc_frame_encode(const struct mc_frame *f, const void *body, const struct mc
 		     uint8_t *out)
 {
 	uint8_t mac[MC_MAC_LEN];
-	struct mc_wr w;
 	uint32_t crc;
 
-	memset(out, 0, MC_FRAME_LEN);
-	mc_wr_init(&w, out, MC_FRAME_LEN);
-	mc_wr_u16(&w, MC_FRAME_MAGIC);
-	mc_wr_u8(&w, MC_FRAME_VERSION);
-	mc_wr_u8(&w, f->kind);
-	mc_wr_u32(&w, f->src_rank);
-	mc_wr_u64(&w, f->job);
-	mc_wr_u64(&w, f->src_epoch);
-	mc_wr_u64(&w, f->dst_epoch);
-	mc_wr_u32(&w, f->body_len);
-	mc_wr_u32(&w, f->data_len);
+	le32_put(out, MC_FRAME_MAGIC | MC_FRAME_VERSION << 16 | (uint32_t)f->kind << 24);
+	le32_put(out + FRAME_RANK_OFF, f->src_rank);
+	le64_put(out + FRAME_JOB_OFF, f->job);
+	le64_put(out + FRAME_SRC_OFF, f->src_epoch);
+	le64_put(out + FRAME_DST_OFF, f->dst_epoch);
+	le32_put(out + FRAME_BODY_OFF, f->body_len);
+	le32_put(out + FRAME_DATA_OFF, f->data_len);
+	le64_put(out + FRAME_CRC_OFF, 0); /* and the zero behind it */
+	memset(out + FRAME_MAC_OFF, 0, MC_MAC_LEN);
 	if (!sealed)
 		return;
 	frame_seal(out, body, f->body_len, key, &crc, mac);
-	mc_wr_u32(&w, crc);
+	le32_put(out + FRAME_CRC_OFF, crc);
 	memcpy(out + FRAME_MAC_OFF, mac, MC_MAC_LEN);
 }
 
@@ -462,42 +452,31 @@ static mc_status_t frame_check_seal(const uint8_t *msg, uint32_t body_len, const
 
 size_t mc_frame_span(const void *msg, size_t len)
 {
-	struct mc_rd r;
+	const uint8_t *p = msg;
 	uint64_t total = MC_FRAME_LEN;
 
-	mc_rd_init(&r, msg, len);
-	mc_rd_bytes(&r, 32); /* up to the two lengths */
-	total += mc_rd_u32(&r);
-	total += mc_rd_u32(&r);
-	return total < len && total % 8 == 0 && !r.bad ? (size_t)total : len;
+	if (len < MC_FRAME_LEN)
+		return len;
+	total += le32_get(p + FRAME_BODY_OFF);
+	total += le32_get(p + FRAME_DATA_OFF);
+	return total < len && total % 8 == 0 ? (size_t)total : len;
 }
 
 /* apart: so many bytes of data are not in msg; then nothing but frame and body is. */
 static mc_status_t frame_decode(const void *msg, size_t len, uint64_t apart, const struct mc_mac_key *key, bool sealed,
 				struct mc_frame *out)
 {
+	const uint8_t *p = msg;
 	struct mc_frame f;
-	struct mc_rd r;
-	uint32_t crc;
 
-	if (len < MC_FRAME_LEN)
+	if (len < MC_FRAME_LEN || !frame_fields(p, &f))
 		return MC_ERR_PROTO;
-	mc_rd_init(&r, msg, len);
-	if (mc_rd_u16(&r) != MC_FRAME_MAGIC || mc_rd_u8(&r) != MC_FRAME_VERSION)
-		return MC_ERR_PROTO;
-	f.kind = mc_rd_u8(&r);
-	f.src_rank = mc_rd_u32(&r);
-	f.job = mc_rd_u64(&r);
-	f.src_epoch = mc_rd_u64(&r);
-	f.dst_epoch = mc_rd_u64(&r);
-	f.body_len = mc_rd_u32(&r);
-	f.data_len = mc_rd_u32(&r);
-	crc = mc_rd_u32(&r);
-	if (mc_rd_u32(&r) != 0 || (uint64_t)f.body_len + f.data_len != (uint64_t)(len - MC_FRAME_LEN) + apart ||
+	if (le32_get(p + FRAME_ZERO_OFF) != 0 ||
+	    (uint64_t)f.body_len + f.data_len != (uint64_t)(len - MC_FRAME_LEN) + apart ||
 	    (apart > 0 && f.data_len != apart))
 		return MC_ERR_PROTO;
 	if (sealed) {
-		const mc_status_t s = frame_check_seal(msg, f.body_len, key, crc);
+		const mc_status_t s = frame_check_seal(p, f.body_len, key, le32_get(p + FRAME_CRC_OFF));
 
 		if (s != MC_OK)
 			return s;
@@ -531,4 +510,33 @@ mc_status_t mc_frame_decode_head(const void *head, size_t head_len, uint32_t dat
 	*out = f;
 	*body_out = (const uint8_t *)head + MC_FRAME_LEN;
 	return MC_OK;
+}
+
+/* ---- short frame: magic 0, version 2, kind 3, src_rank 4, check 8 ---- */
+
+enum { SHORT_CHECK_OFF = 8 };
+
+uint64_t mc_short_check(uint64_t job, uint64_t src_epoch, uint64_t dst_epoch)
+{
+	/* Odd constants: each of the three changes the result, and there is not the same as back. */
+	return job + src_epoch * UINT64_C(0x9e3779b97f4a7c15) + dst_epoch * UINT64_C(0xc2b2ae3d27d4eb4f);
+}
+
+void mc_short_encode(uint8_t kind, uint32_t src_rank, uint64_t check, uint8_t out[MC_SHORT_LEN])
+{
+	le32_put(out, MC_SHORT_MAGIC | MC_FRAME_VERSION << 16 | (uint32_t)kind << 24);
+	le32_put(out + FRAME_RANK_OFF, src_rank);
+	le64_put(out + SHORT_CHECK_OFF, check);
+}
+
+bool mc_short_decode(const void *msg, size_t len, uint8_t *kind_out, uint32_t *src_rank_out, uint64_t *check_out)
+{
+	const uint8_t *p = msg;
+
+	if (len < MC_SHORT_LEN || (le32_get(p) & 0xffffff) != (MC_SHORT_MAGIC | MC_FRAME_VERSION << 16))
+		return false;
+	*kind_out = p[3];
+	*src_rank_out = le32_get(p + FRAME_RANK_OFF);
+	*check_out = le64_get(p + SHORT_CHECK_OFF);
+	return true;
 }

@@ -474,6 +474,10 @@ static mc_status_t submit(struct mc_ctx *ctx, uint32_t peer, enum mc_req_kind ki
 	if (p == NULL || (slice == NULL && n > 0) || (opts != NULL && opts->size != sizeof(*opts)))
 		return MC_ERR_INVAL;
 	mc_ctx_lock(ctx);
+	if (kind == MC_REQ_PUT && n == 1 && mc_quick_put(p, slice, opts, req_out)) {
+		mc_ctx_unlock(ctx);
+		return MC_OK;
+	}
 	struct mc_req *r = mc_req_get(p, kind);
 	mc_status_t s = r != NULL ? prepare(r, slice, n, opts) : MC_ERR_NOMEM;
 	if (s != MC_OK) {

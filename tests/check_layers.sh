@@ -18,7 +18,7 @@ function layer(path,    base)
 	base = path
 	sub(/.*\//, "", base)
 	if (path ~ /^(launcher|perf|examples)\//) return "program"
-	if (base ~ /^(mc|util|copy|log|status|config[a-z_]*|wire)\.[ch]$/) return "base"
+	if (base ~ /^(mc|util|copy|log|status|config[a-z_]*|wire(_crc)?)\.[ch]$/) return "base"
 	if (base ~ /^(backend|boot|bridge|hub|topo)\.h$/) return "contract"
 	if (path ~ /^ucx-backend\//) return "plug-in ucx"
 	if (path ~ /^verbs-backend\//) return "plug-in verbs"

@@ -21,7 +21,8 @@
 	X(post__prepared)                                                                                              \
 	X(rmem_import__hostile_blob)                                                                                   \
 	X(rmem_import__blob_of_another_rank)                                                                           \
-	X(rmem_map__the_peers_bytes)
+	X(rmem_map__the_peers_bytes)                                                                                   \
+	X(put_now__as_a_post_that_is_done)
 #define BE_PEER_TEST_LIST(X)                                                                                           \
 	X(ep_close__pending_end_canceled)                                                                              \
 	X(close__peer_gets_messages_then_down)                                                                         \

@@ -594,3 +594,63 @@ void rmem_map__the_peers_bytes(void **state)
 	be_setup.ops->rmem_drop(r.p.a.be, rmem);
 	regions_close(&r);
 }
+
+/* Bytes and message are there at the next look, in order with posts and messages; no DONE; refused, it does nothing. */
+void put_now__as_a_post_that_is_done(void **state)
+{
+	enum { N = 300, BLOCK = 4096 };
+	struct regions r;
+	struct mc_be_rmem *rmem = NULL;
+	struct mc_be_mem *mem = NULL;
+	struct msg_check check = {.r = &r};
+	uint8_t blob[4096];
+	uint32_t n = sizeof(blob), now = 0;
+	const size_t len = (size_t)N * 8192;
+
+	(void)state;
+	if (be_setup.ops->put_now == NULL)
+		skip();
+	regions_open(&r, len);
+	int fd = memfd_create("contract", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	assert_true(fd >= 0 && ftruncate(fd, (off_t)len) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
+	uint8_t *own = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *kept = r.b;
+	assert_true(own != MAP_FAILED);
+	struct mc_be_region region = {.addr = own, .len = len, .kind = MC_KIND_HOST, .fd = fd, .id = 3};
+	assert_int_equal(be_setup.ops->mem_reg(r.p.b.be, &region, &mem), MC_OK);
+	assert_int_equal(be_setup.ops->mem_export(r.p.b.be, mem, blob, &n), MC_OK);
+	assert_int_equal(be_setup.ops->rmem_import(r.p.a.be, r.p.a.ep, blob, n, &rmem), MC_OK);
+	r.b = own;
+	r.p.b.on_msg = on_post_msg;
+	r.p.b.arg = &check;
+	for (uint32_t i = 0; i < N; i++) {
+		struct mc_be_slice sl = {r.mem_a, (uint64_t)i * 8192, rmem, (uint64_t)i * 8192, i % 2 ? BLOCK : 8};
+		struct mc_be_post post = {.op = MC_BE_WRITE, .n = 1, .slice = &sl, .msg = &i, .msg_len = sizeof(i)};
+		uint32_t taken = 0;
+		r.a[(size_t)i * 8192] = (uint8_t)(i % 255 + 1);
+		if (i % 7 != 3 && be_setup.ops->put_now(r.p.a.be, r.p.a.ep, &sl, &i, sizeof(i)) == MC_OK) {
+			assert_int_equal(own[(size_t)i * 8192], i % 255 + 1);
+			now++;
+			continue;
+		}
+		post.cookie = r.p.a.next_cookie++;
+		while (be_setup.ops->post(r.p.a.be, r.p.a.ep, &post, &taken) == MC_OK && taken == 0)
+			pair_tick(&r.p);
+	}
+	assert_true(now > N / 2);
+	while (check.next < N || r.p.a.done_n < r.p.a.next_cookie)
+		pair_tick(&r.p);
+	assert_int_equal(r.p.a.done_n, N - now);
+	be_setup.ops->mem_dereg(r.p.b.be, mem);
+	uint32_t last = N;
+	struct mc_be_slice sl = {r.mem_a, 8192, rmem, 0, 8};
+	assert_int_equal(be_setup.ops->put_now(r.p.a.be, r.p.a.ep, &sl, &last, sizeof(last)), MC_ERR_AGAIN);
+	for (int i = 0; i < 100; i++)
+		pair_tick(&r.p);
+	assert_int_equal(check.next, N);
+	assert_int_equal(own[0], 1);
+	munmap(own, len);
+	close(fd);
+	be_setup.ops->rmem_drop(r.p.a.be, rmem);
+	r.b = kept;
+	regions_close(&r);
+}

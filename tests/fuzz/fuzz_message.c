@@ -2,8 +2,9 @@
 /*
  * Every message body a peer can send, to a live context: first byte the kind (+ 128: from another job), second how many
  * bytes are body, the rest body and data (from 19, JOIN, on: all is body); kind + 64: the first of two frames in one
- * message, without data. The frames are right, as from a peer that has gone mad. Nothing may crash, leak or write
- * outside the one region that is there; after a malformed message the peer is taken back in.
+ * message, without data; kind 63: a short message, whose kind is the second byte. The frames are right, as from a peer
+ * that has gone mad. Nothing may crash, leak or write outside the one region that is there; after a malformed message
+ * the peer is taken back in.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ const struct mc_bridge_ops *const mc_builtin_bridges[] = {&mc_bridge_fake, NULL}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { REGION = 4096, GUARD = 256 };
+enum { REGION = 4096, GUARD = 256, SHORT = 63 };
 #define JOB   UINT64_C(0x1111111111111111)
 #define EPOCH UINT64_C(0x3333333333333333) /* of a process that says that it is rank 1 now */
 #define OTHER UINT64_C(0x4444444444444444) /* another job */
@@ -178,6 +179,21 @@ static uint32_t frame_from(uint8_t *to, const uint8_t *data, uint32_t size, bool
 	return MC_FRAME_LEN + rest;
 }
 
+/* With 64: of another incarnation. With 128: cut to any length. */
+static void short_message(uint8_t *msg, const uint8_t *data, uint32_t size)
+{
+	uint32_t len = MC_SHORT_LEN + size - 2;
+	uint64_t check = mc_short_check(ctx[0]->job, ctx[1]->epoch, ctx[0]->epoch);
+	mc_short_encode(data[1], 1, check ^ (data[0] & 64 ? 1 : 0), msg);
+	memcpy(msg + MC_SHORT_LEN, data + 2, size - 2);
+	if (data[0] & 128)
+		len = len * data[1] / 255;
+	mc_ctx_lock(ctx[0]);
+	mc_msg_arrived(ctx[0], &ctx[0]->be[0], msg, len, 0);
+	mc_ctx_unlock(ctx[0]);
+	drain();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t msg[2 * MC_FRAME_LEN + 8192];
@@ -186,6 +202,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		set_up();
 	if (size < 2 || size > 8192)
 		return 0;
+	if ((data[0] & 63) == SHORT) {
+		short_message(msg, data, (uint32_t)size);
+		return 0;
+	}
 	if (data[0] & 64) {
 		used = frame_from(msg, data, (uint32_t)size, true, &bulk);
 		data += 2 + used - MC_FRAME_LEN;
