@@ -2,7 +2,8 @@
 /*
  * test_backend.c - the promises of backend.h, (a) to (h), on any backend:
  *     test_backend --backend loop|shm|ucx|verbs --transport auto|shm|tcp [--only PATTERN]
- * Messages are here, transfers in test_backend_post.c, lost peers and second processes in test_backend_peer.c.
+ * Messages are here, transfers in test_backend_post.c and test_backend_mem.c, lost peers and second processes in
+ * test_backend_peer.c.
  */
 #include <pthread.h>
 #include <stdio.h>
