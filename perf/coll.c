@@ -8,22 +8,21 @@
  * slowest rank's time. busbw: algbw times the share of those bytes that must cross to another rank, (n-1)/n (bcast: 1),
  * so that figures of different group sizes can be compared with the speed of a link.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "args.h"
 #include "commands.h"
 #include "mc.h"
-#include "perftext.h"
+#include "report.h"
 
 struct coll_opts {
 	enum mc_coll_op op;
-	const char *op_name;
 	uint64_t begin, end, factor, iters;
-	bool verify, table;
+	bool verify, table, help;
 	const char *json;
 };
 
@@ -42,7 +41,7 @@ struct coll_point {
 	double min_us, avg_us, max_us;
 };
 
-static const char *const ops[MC_COLL_OPS] = {"barrier", "bcast", "scatter", "gather", "allgather", "alltoall"};
+static const char *const ops[MC_COLL_OPS + 1] = {"barrier", "bcast", "scatter", "gather", "allgather", "alltoall"};
 
 static void usage(void)
 {
@@ -81,70 +80,65 @@ static int print_table(void)
 	return 0;
 }
 
-static bool find_op(struct coll_opts *o, const char *name)
+enum { OPT_OP = 256, OPT_ITERS, OPT_VERIFY, OPT_JSON, OPT_TABLE };
+
+static bool take(int opt, const char *name, const char *s, struct coll_opts *o, struct perf_err *err)
 {
-	for (int i = 0; i < MC_COLL_OPS; i++) {
-		if (strcmp(ops[i], name) == 0) {
-			o->op = (enum mc_coll_op)i;
-			o->op_name = ops[i];
-			return true;
-		}
+	uint64_t *v = opt == 'b' ? &o->begin : opt == 'e' ? &o->end : &o->factor;
+	const struct perf_number iters = {OPT_ITERS, 1, 100000000, &o->iters};
+	int i = 0;
+
+	switch (opt) {
+	case 'b':
+	case 'e':
+	case 'f':
+		return perf_args_range(opt, s, UINT64_C(1) << 40, v, err);
+	case OPT_OP:
+		if (!perf_args_choose(name, s, ops, &i, err))
+			return false;
+		o->op = (enum mc_coll_op)i;
+		return true;
+	case OPT_JSON:
+		o->json = s;
+		return perf_report_check_path(s, err);
+	case OPT_VERIFY:
+		o->verify = true;
+		return true;
+	case OPT_TABLE:
+		o->table = true;
+		return true;
+	case 'h':
+		o->help = true;
+		return true;
+	default:
+		return perf_args_number(&iters, 1, opt, name, s, err);
 	}
-	fprintf(stderr, "mcperf coll: there is no collective %s\n", name);
-	return false;
 }
 
-/* 0: go on; else the exit code + 1. */
-static int parse(struct coll_opts *o, int argc, char **argv)
+static bool parse(struct coll_opts *o, int argc, char **argv, struct perf_err *err)
 {
-	static const struct option longs[] = {
-		{"op", required_argument, NULL, 'o'},    {"begin", required_argument, NULL, 'b'},
-		{"end", required_argument, NULL, 'e'},   {"factor", required_argument, NULL, 'f'},
-		{"iters", required_argument, NULL, 'i'}, {"verify", no_argument, NULL, 'v'},
-		{"json", required_argument, NULL, 'j'},  {"table", no_argument, NULL, 't'},
-		{"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
-	int c;
-	bool ok = true;
-	*o = (struct coll_opts){.begin = 8, .end = 16 << 20, .factor = 2};
-	find_op(o, "allgather");
-	while (ok && (c = getopt_long(argc, argv, "b:e:f:h", longs, NULL)) != -1) {
-		switch (c) {
-		case 'o':
-			ok = find_op(o, optarg);
-			break;
-		case 'b':
-			ok = perf_parse_size(optarg, &o->begin);
-			break;
-		case 'e':
-			ok = perf_parse_size(optarg, &o->end);
-			break;
-		case 'f':
-			ok = perf_parse_u64(optarg, 2, 1024, &o->factor);
-			break;
-		case 'i':
-			ok = perf_parse_u64(optarg, 1, 100000000, &o->iters);
-			break;
-		case 'v':
-			o->verify = true;
-			break;
-		case 'j':
-			o->json = optarg;
-			break;
-		case 't':
-			o->table = true;
-			break;
-		case 'h':
-			usage();
-			return 1;
-		default:
-			return 3;
-		}
-	}
-	if (!ok || optind < argc || o->begin > o->end || o->end > (UINT64_C(1) << 40)) {
-		fprintf(stderr, "mcperf coll: a bad value, or -b above -e; see mcperf coll --help\n");
-		return 3;
-	}
-	return 0;
+	static const struct option options[] = {{"op", required_argument, NULL, OPT_OP},
+						{"begin", required_argument, NULL, 'b'},
+						{"end", required_argument, NULL, 'e'},
+						{"factor", required_argument, NULL, 'f'},
+						{"iters", required_argument, NULL, OPT_ITERS},
+						{"verify", no_argument, NULL, OPT_VERIFY},
+						{"json", required_argument, NULL, OPT_JSON},
+						{"table", no_argument, NULL, OPT_TABLE},
+						{"help", no_argument, NULL, 'h'},
+						{NULL, 0, NULL, 0}};
+	const struct perf_args args = {argc, argv, "coll", ":b:e:f:h", options};
+	const char *value, *name;
+	int opt;
+
+	*o = (struct coll_opts){.op = MC_COLL_ALLGATHER, .begin = 8, .end = 16 << 20, .factor = 2};
+	perf_args_begin(&args);
+	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
+		if (!take(opt, name, value, o, err))
+			return false;
+	if (perf_args_end(&args, err) && o->begin > o->end)
+		perf_err_set(err, "-b is larger than -e");
+	return !perf_err_is_set(err);
 }
 
 static uint64_t blocks(const struct coll_run *r)
@@ -269,7 +263,7 @@ static void print(struct coll_run *r, const struct coll_point *p)
 		"%s{\"op\": \"%s\", \"ranks\": %" PRIu32 ", \"bytes\": %" PRIu64 ", \"iters\": %" PRIu64
 		", \"min_us\": %.3f, \"avg_us\": %.3f, \"max_us\": %.3f, \"algbw_gbs\": %.4f, \"busbw_gbs\": %.4f, "
 		"\"algorithm\": \"%s\", \"wrong_bytes\": %s%" PRIu64 "}",
-		r->first ? "[\n" : ",\n", r->o.op_name, r->n, p->len, p->iters, p->min_us, p->avg_us, p->max_us, alg,
+		r->first ? "[\n" : ",\n", ops[r->o.op], r->n, p->len, p->iters, p->min_us, p->avg_us, p->max_us, alg,
 		bus, algo, r->o.verify ? "" : "null, \"unchecked\": ", p->wrong);
 	r->first = false;
 }
@@ -281,7 +275,7 @@ static mc_status_t sweep(struct coll_run *r, bool *wrong)
 	uint64_t last = r->o.op == MC_COLL_BARRIER ? r->o.begin : r->o.end;
 	if (r->rank == 0)
 		fprintf(r->json == stdout ? stderr : stdout,
-			"# %s, %" PRIu32 " ranks\n%12s %8s %12s %12s %12s %10s %10s  %-14s %s\n", r->o.op_name, r->n,
+			"# %s, %" PRIu32 " ranks\n%12s %8s %12s %12s %12s %10s %10s  %-14s %s\n", ops[r->o.op], r->n,
 			"bytes", "iters", "min us", "avg us", "max us", "algbw GB/s", "busbw GB/s", "algorithm",
 			"verified");
 	for (uint64_t len = r->o.begin; len <= last && s == MC_OK; len = len > 0 ? len * r->o.factor : 1) {
@@ -326,9 +320,15 @@ int coll_main(int argc, char **argv)
 {
 	struct coll_run r = {.ctx = NULL};
 	bool wrong = false;
-	int end = parse(&r.o, argc, argv);
-	if (end != 0)
-		return end - 1;
+	struct perf_err err = {""};
+	if (!parse(&r.o, argc, argv, &err)) {
+		fprintf(stderr, "mcperf coll: %s\n", err.text);
+		return 2;
+	}
+	if (r.o.help) {
+		usage();
+		return 0;
+	}
 	if (r.o.table)
 		return print_table();
 	mc_status_t s = set_up(&r);

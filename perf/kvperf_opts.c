@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <ctype.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "args.h"
 #include "kvperf.h"
 #include "pattern.h"
 #include "report.h"
@@ -199,10 +199,7 @@ bad:
 
 static bool parse_number(int opt, const char *name, const char *s, struct kvperf_opts *o, struct perf_err *err)
 {
-	struct {
-		int opt;
-		uint64_t min, max, *out;
-	} table[] = {
+	const struct perf_number table[] = {
 		{OPT_SRC_BLOCK, 1, 65536, &o->side[KVP_SRC].block_tokens},
 		{OPT_DST_BLOCK, 1, 65536, &o->side[KVP_DST].block_tokens},
 		{OPT_TOKENS, 1, PERF_PATTERN_REQUESTS - 1, &o->tokens},
@@ -213,20 +210,13 @@ static bool parse_number(int opt, const char *name, const char *s, struct kvperf
 		{OPT_SEED, 0, UINT64_MAX, &o->seed},
 	};
 
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		if (table[i].opt != opt)
-			continue;
-		if (perf_parse_u64(s, table[i].min, table[i].max, table[i].out))
-			return true;
-		perf_err_set(err, "--%s %s: must be a whole number from %llu to %llu", name, s,
-			     (unsigned long long)table[i].min, (unsigned long long)table[i].max);
-	}
-	return false;
+	return perf_args_number(table, sizeof(table) / sizeof(table[0]), opt, name, s, err);
 }
 
 static bool parse_value(int opt, const char *name, const char *s, struct kvperf_opts *o, struct perf_err *err)
 {
-	int side = opt == OPT_SRC || opt == OPT_SRC_LAYOUT ? KVP_SRC : KVP_DST;
+	static const char *const compute_names[] = {"sleep", "spin", NULL};
+	int side = opt == OPT_SRC || opt == OPT_SRC_LAYOUT ? KVP_SRC : KVP_DST, i = 0;
 	char what[32];
 
 	snprintf(what, sizeof(what), "--%s", name);
@@ -246,14 +236,12 @@ static bool parse_value(int opt, const char *name, const char *s, struct kvperf_
 			perf_err_set(err, "--compute %s: must be microseconds per layer, from 0 to 10000000", s);
 		return !perf_err_is_set(err);
 	case OPT_COMPUTE_BY:
-		if (strcmp(s, "sleep") != 0 && strcmp(s, "spin") != 0)
-			perf_err_set(err, "--compute-by %s: must be one of sleep, spin", s);
-		o->compute_by = strcmp(s, "spin") == 0 ? KVP_SPIN : KVP_SLEEP;
-		return !perf_err_is_set(err);
+		if (!perf_args_choose(name, s, compute_names, &i, err))
+			return false;
+		o->compute_by = i == 0 ? KVP_SLEEP : KVP_SPIN;
+		return true;
 	case OPT_TIMEOUT:
-		if (!perf_parse_seconds(s, &o->timeout_ns) || o->timeout_ns == 0)
-			perf_err_set(err, "--timeout %s: must be a time such as 20 (seconds), 500ms or 2m", s);
-		return !perf_err_is_set(err);
+		return perf_args_seconds(name, s, &o->timeout_ns, err);
 	default:
 		return parse_number(opt, name, s, o, err);
 	}
@@ -269,11 +257,7 @@ static bool take(int opt, const char *name, const char *s, struct kvperf_opts *o
 		o->json = s;
 		return perf_report_check_path(s, err);
 	case OPT_TRANSPORT:
-		if (mc_setting_check("MC_TRANSPORT", s, err->text, sizeof(err->text)) != MC_OK)
-			return false;
-		err->text[0] = '\0';
-		o->transport = s;
-		return true;
+		return perf_args_setting("MC_TRANSPORT", s, &o->transport, err);
 	case OPT_PUSH:
 	case OPT_PULL:
 		o->pull = opt == OPT_PULL;
@@ -319,26 +303,20 @@ static void set_defaults(struct kvperf_opts *o)
 
 bool kvperf_opts_parse(int argc, char **argv, struct kvperf_opts *o, struct perf_err *err)
 {
-	int opt, index = 0;
+	const struct perf_args args = {argc, argv, "kv", ":", options};
+	const char *value, *name;
+	int opt;
 
 	set_defaults(o);
-	opterr = 0;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, ":", options, &index)) != -1) {
-		if (opt == ':')
-			perf_err_set(err, "%s needs a value", argv[optind - 1]);
-		else if (opt == '?' && optopt > 0 && optopt < OPT_MODEL)
-			perf_err_set(err, "unknown option -%c (see mcperf kv --help)", optopt);
-		else if (opt == '?')
-			perf_err_set(err, "unknown option %s (see mcperf kv --help)", argv[optind - 1]);
-		if (perf_err_is_set(err) || !take(opt, options[index].name, optarg, o, err))
+	perf_args_begin(&args);
+	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
+		if (!take(opt, name, value, o, err))
 			return false;
-	}
-	if (o->help)
-		return true;
-	if (optind < argc)
-		perf_err_set(err, "unexpected argument %s (see mcperf kv --help)", argv[optind]);
-	else if (o->model == NULL)
+	if (perf_err_is_set(err) || o->help)
+		return !perf_err_is_set(err);
+	if (!perf_args_end(&args, err))
+		return false;
+	if (o->model == NULL)
 		perf_err_set(err, "--model NAME is missing");
 	else if (o->side[KVP_SRC].tp == 0)
 		perf_err_set(err, "--src tp=N,pp=N is missing");

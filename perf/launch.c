@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
@@ -17,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "args.h"
 #include "commands.h"
 #include "header.h"
 #include "report.h"
@@ -103,22 +103,16 @@ static bool take(int opt, const char *s, struct launch_opts *o, struct perf_err 
 
 static bool parse(int argc, char **argv, struct launch_opts *o, struct perf_err *err)
 {
+	const struct perf_args args = {argc, argv, "launch", ":", options};
+	const char *value, *name;
 	int opt;
 
 	*o = (struct launch_opts){.ranks = {2, 16, 64}, .ranks_n = 3, .runs = 5};
-	opterr = 0;
-	optind = 0; /* begins anew, also after an earlier call */
-	while ((opt = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (opt == ':')
-			perf_err_set(err, "%s needs a value", argv[optind - 1]);
-		else if (opt == '?')
-			perf_err_set(err, "unknown option %s (see mcperf launch --help)", argv[optind - 1]);
-		if (perf_err_is_set(err) || !take(opt, optarg, o, err))
+	perf_args_begin(&args);
+	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
+		if (!take(opt, value, o, err))
 			return false;
-	}
-	if (optind < argc)
-		perf_err_set(err, "unexpected argument %s (see mcperf launch --help)", argv[optind]);
-	return !perf_err_is_set(err);
+	return perf_args_end(&args, err);
 }
 
 /* ---- a rank -------------------------------------------------------------------------------------------------- */

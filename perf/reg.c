@@ -3,13 +3,13 @@
  * reg.c - mcperf reg: what memory costs before the first byte moves, by size: take it from the runtime or register the
  * own, its pages, its descriptor, the import at a peer, the end. Rank 0 measures; with a second rank, that one imports.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "args.h"
 #include "commands.h"
 #include "header.h"
 #include "hostmem.h"
@@ -73,9 +73,7 @@ static bool take(int opt, const char *s, struct reg_opts *o, struct perf_err *er
 	case 'b':
 	case 'e':
 	case 'f':
-		if (!perf_parse_size(s, v) || *v < (opt == 'f' ? 2 : 1) || *v > UINT64_C(1) << 40)
-			perf_err_set(err, "-%c %s: must be a %s", opt, s,
-				     opt == 'f' ? "number from 2" : "size such as 4K or 1G");
+		(void)perf_args_range(opt, s, UINT64_C(1) << 40, v, err);
 		break;
 	case OPT_MEMORY:
 		o->pool = strcmp(s, "pool") == 0;
@@ -103,22 +101,16 @@ static bool take(int opt, const char *s, struct reg_opts *o, struct perf_err *er
 
 static bool parse(int argc, char **argv, struct reg_opts *o, struct perf_err *err)
 {
+	const struct perf_args args = {argc, argv, "reg", ":b:e:f:", options};
+	const char *value, *name;
 	int opt;
 
 	*o = (struct reg_opts){.begin = 4096, .end = 1 << 30, .factor = 8, .runs = 5, .pool = true, .own = true};
-	opterr = 0;
-	optind = 0; /* begins anew, also after an earlier call */
-	while ((opt = getopt_long(argc, argv, ":b:e:f:", options, NULL)) != -1) {
-		if (opt == ':')
-			perf_err_set(err, "%s needs a value", argv[optind - 1]);
-		else if (opt == '?')
-			perf_err_set(err, "unknown option %s (see mcperf reg --help)", argv[optind - 1]);
-		if (perf_err_is_set(err) || !take(opt, optarg, o, err))
+	perf_args_begin(&args);
+	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
+		if (!take(opt, value, o, err))
 			return false;
-	}
-	if (optind < argc)
-		perf_err_set(err, "unexpected argument %s (see mcperf reg --help)", argv[optind]);
-	else if (o->begin > o->end)
+	if (perf_args_end(&args, err) && o->begin > o->end)
 		perf_err_set(err, "-b is larger than -e");
 	return !perf_err_is_set(err);
 }

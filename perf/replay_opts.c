@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "args.h"
 #include "replay_other.h"
 #include "report.h"
 
@@ -104,27 +104,9 @@ void replay_help(void)
 	       models);
 }
 
-static bool choose(const char *what, const char *s, const char *const *names, int *out, struct perf_err *err)
-{
-	char list[128] = "";
-
-	for (int i = 0; names[i] != NULL; i++) {
-		if (strcmp(s, names[i]) == 0) {
-			*out = i;
-			return true;
-		}
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i == 0 ? "" : ", ", names[i]);
-	}
-	perf_err_set(err, "%s %s: must be one of %s", what, s, list);
-	return false;
-}
-
 static bool parse_number(int opt, const char *name, const char *s, struct replay_opts *o, struct perf_err *err)
 {
-	struct {
-		int opt;
-		uint64_t min, max, *out;
-	} table[] = {
+	const struct perf_number table[] = {
 		{OPT_REQUESTS, 1, PERF_TRACE_REQUESTS - 1, &o->requests},
 		{OPT_LAYERS, 1, PERF_PATTERN_LAYERS - 1, &o->layers},
 		{OPT_BLOCK_TOKENS, 1, PERF_TRACE_BLOCK, &o->block_tokens},
@@ -135,15 +117,7 @@ static bool parse_number(int opt, const char *name, const char *s, struct replay
 		{OPT_DST_BLOCK, 1, PERF_TRACE_BLOCK, &o->side[KVP_DST].block_tokens},
 	};
 
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		if (table[i].opt != opt)
-			continue;
-		if (perf_parse_u64(s, table[i].min, table[i].max, table[i].out))
-			return true;
-		perf_err_set(err, "--%s %s: must be a whole number from %llu to %llu", name, s,
-			     (unsigned long long)table[i].min, (unsigned long long)table[i].max);
-	}
-	return false;
+	return perf_args_number(table, sizeof(table) / sizeof(table[0]), opt, name, s, err);
 }
 
 static bool parse_side(int opt, const char *name, const char *s, struct replay_opts *o, struct perf_err *err)
@@ -171,12 +145,12 @@ static bool parse_other(int opt, const char *name, const char *s, struct replay_
 	case OPT_DST_LAYOUT:
 		return parse_side(opt, name, s, o, err);
 	case OPT_ROUTE:
-		if (!choose("--route", s, routes, &i, err))
+		if (!perf_args_choose(name, s, routes, &i, err))
 			return false;
 		o->route = i == 0 ? PERF_ROUTE_PREFIX : PERF_ROUTE_ROUND_ROBIN;
 		return true;
 	case OPT_PROGRESS:
-		if (!choose("--progress", s, modes, &i, err))
+		if (!perf_args_choose(name, s, modes, &i, err))
 			return false;
 		o->progress = (enum perf_progress_mode)i;
 		return true;
@@ -191,9 +165,7 @@ static bool parse_other(int opt, const char *name, const char *s, struct replay_
 		return !perf_err_is_set(err);
 	case OPT_TIMEOUT:
 	case OPT_REQUEST_TIMEOUT:
-		if (!perf_parse_seconds(s, dur))
-			perf_err_set(err, "--%s %s: must be a time such as 20 (seconds), 500ms or 2m", name, s);
-		return !perf_err_is_set(err);
+		return perf_args_seconds(name, s, dur, err);
 	default:
 		return parse_number(opt, name, s, o, err);
 	}
@@ -212,11 +184,7 @@ static bool take(int opt, const char *name, const char *s, struct replay_opts *o
 		o->json = s;
 		return perf_report_check_path(s, err);
 	case OPT_TRANSPORT:
-		if (mc_setting_check("MC_TRANSPORT", s, err->text, sizeof(err->text)) != MC_OK)
-			return false;
-		err->text[0] = '\0';
-		o->transport = s;
-		return true;
+		return perf_args_setting("MC_TRANSPORT", s, &o->transport, err);
 	case OPT_NO_VERIFY:
 		o->verify = false;
 		return true;
@@ -267,7 +235,9 @@ static bool complete_sides(struct replay_opts *o, struct perf_err *err)
 
 bool replay_opts_parse(int argc, char **argv, struct replay_opts *o, struct perf_err *err)
 {
-	int opt, index = 0;
+	const struct perf_args args = {argc, argv, "replay", ":", options};
+	const char *value, *name;
+	int opt;
 
 	*o = (struct replay_opts){
 		.block_tokens = 16,
@@ -277,23 +247,15 @@ bool replay_opts_parse(int argc, char **argv, struct replay_opts *o, struct perf
 		.request_timeout_ns = INT64_C(60000000000),
 		.verify = true,
 	};
-	opterr = 0;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, ":", options, &index)) != -1) {
-		if (opt == ':')
-			perf_err_set(err, "%s needs a value", argv[optind - 1]);
-		else if (opt == '?' && optopt > 0 && optopt < OPT_TRACE)
-			perf_err_set(err, "unknown option -%c (see mcperf replay --help)", optopt);
-		else if (opt == '?')
-			perf_err_set(err, "unknown option %s (see mcperf replay --help)", argv[optind - 1]);
-		if (perf_err_is_set(err) || !take(opt, options[index].name, optarg, o, err))
+	perf_args_begin(&args);
+	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
+		if (!take(opt, name, value, o, err))
 			return false;
-	}
-	if (o->help)
-		return true;
-	if (optind < argc)
-		perf_err_set(err, "unexpected argument %s (see mcperf replay --help)", argv[optind]);
-	else if (o->trace == NULL)
+	if (perf_err_is_set(err) || o->help)
+		return !perf_err_is_set(err);
+	if (!perf_args_end(&args, err))
+		return false;
+	if (o->trace == NULL)
 		perf_err_set(err, "--trace FILE is missing");
 	else if (o->model == NULL)
 		perf_err_set(err, "--model NAME is missing");

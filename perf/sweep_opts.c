@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "args.h"
 #include "plot.h"
 #include "report.h"
 #include "sweep.h"
@@ -140,21 +140,6 @@ void sweep_help(bool lat)
 	       "  --plot FILE.png         a picture (needs gnuplot); --seed N\n");
 }
 
-static bool choose(const char *name, const char *s, const char *const *names, int *out, struct perf_err *err)
-{
-	char list[128] = "";
-
-	for (int i = 0; names[i] != NULL; i++) {
-		if (strcmp(s, names[i]) == 0) {
-			*out = i;
-			return true;
-		}
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i == 0 ? "" : ", ", names[i]);
-	}
-	perf_err_set(err, "--%s %s: must be one of %s", name, s, list);
-	return false;
-}
-
 static bool parse_list(const char *name, const char *s, uint64_t max, uint64_t *v, uint32_t *n, struct perf_err *err)
 {
 	*n = 0;
@@ -180,24 +165,13 @@ static bool parse_list(const char *name, const char *s, uint64_t max, uint64_t *
 
 static bool parse_number(int opt, const char *name, const char *s, struct sweep_opts *o, struct perf_err *err)
 {
-	struct {
-		int opt;
-		uint64_t min, max, *out;
-	} table[] = {
+	const struct perf_number table[] = {
 		{OPT_WINDOW, 1, SWEEP_WINDOW, &o->window}, {OPT_THREADS, 1, SWEEP_THREADS, &o->threads},
 		{OPT_ITERS, 1, UINT32_MAX, &o->iters},     {OPT_RUNS, 1, SWEEP_RUNS, &o->runs},
 		{OPT_WARMUP, 0, UINT32_MAX, &o->warmup},   {OPT_SEED, 0, UINT64_MAX, &o->seed},
 	};
 
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		if (table[i].opt != opt)
-			continue;
-		if (perf_parse_u64(s, table[i].min, table[i].max, table[i].out))
-			return true;
-		perf_err_set(err, "--%s %s: must be a whole number from %llu to %llu", name, s,
-			     (unsigned long long)table[i].min, (unsigned long long)table[i].max);
-	}
-	return false;
+	return perf_args_number(table, sizeof(table) / sizeof(table[0]), opt, name, s, err);
 }
 
 static bool parse_choice(int opt, const char *name, const char *s, struct sweep_opts *o, struct perf_err *err)
@@ -206,44 +180,35 @@ static bool parse_choice(int opt, const char *name, const char *s, struct sweep_
 
 	switch (opt) {
 	case OPT_OP:
-		if (!choose(name, s, op_names, &i, err))
+		if (!perf_args_choose(name, s, op_names, &i, err))
 			return false;
 		o->op = (enum sweep_op)i;
 		return true;
 	case OPT_PATTERN:
-		if (!choose(name, s, pattern_names, &i, err))
+		if (!perf_args_choose(name, s, pattern_names, &i, err))
 			return false;
 		o->pattern = (enum sweep_pattern)i;
 		return true;
 	case OPT_TABLE:
-		if (!choose(name, s, table_names, &i, err))
+		if (!perf_args_choose(name, s, table_names, &i, err))
 			return false;
 		o->table = (enum sweep_table)i;
 		return true;
 	case OPT_MEMORY:
-		if (!choose(name, s, memory_names, &i, err))
+		if (!perf_args_choose(name, s, memory_names, &i, err))
 			return false;
 		o->memory = (enum sweep_memory)i;
 		return true;
 	case OPT_POST:
-		if (!choose(name, s, how_names, &i, err))
+		if (!perf_args_choose(name, s, how_names, &i, err))
 			return false;
 		o->how = (enum sweep_how)i;
 		return true;
 	case OPT_UNITS:
-		return choose(name, s, unit_names, &o->unit, err);
+		return perf_args_choose(name, s, unit_names, &o->unit, err);
 	default:
 		return parse_number(opt, name, s, o, err);
 	}
-}
-
-static bool setting(const char *name, const char *s, const char **out, struct perf_err *err)
-{
-	if (mc_setting_check(name, s, err->text, sizeof(err->text)) != MC_OK)
-		return false;
-	err->text[0] = '\0';
-	*out = s;
-	return true;
 }
 
 static bool parse_text(int opt, const char *name, const char *s, struct sweep_opts *o, struct perf_err *err)
@@ -254,9 +219,7 @@ static bool parse_text(int opt, const char *name, const char *s, struct sweep_op
 		o->pattern = SWEEP_MATRIX;
 		return true;
 	case OPT_DURATION:
-		if (!perf_parse_seconds(s, &o->duration_ns))
-			perf_err_set(err, "--duration %s: must be a time such as 2 (seconds), 500ms or 1m", s);
-		return !perf_err_is_set(err);
+		return perf_args_seconds(name, s, &o->duration_ns, err);
 	case OPT_POOL:
 		if (!perf_parse_size(s, &o->pool) || o->pool < 4096 || o->pool > UINT64_C(1) << 40)
 			perf_err_set(err, "--pool %s: must be a size such as 512M or 4G", s);
@@ -271,11 +234,11 @@ static bool parse_text(int opt, const char *name, const char *s, struct sweep_op
 		o->plot = s;
 		return true;
 	case OPT_TRANSPORT:
-		return setting("MC_TRANSPORT", s, &o->transport, err);
+		return perf_args_setting("MC_TRANSPORT", s, &o->transport, err);
 	case OPT_BACKEND:
-		return setting("MC_BACKEND", s, &o->backend, err);
+		return perf_args_setting("MC_BACKEND", s, &o->backend, err);
 	case OPT_PROGRESS:
-		return setting("MC_PROGRESS", s, &o->progress, err);
+		return perf_args_setting("MC_PROGRESS", s, &o->progress, err);
 	default:
 		return parse_choice(opt, name, s, o, err);
 	}
@@ -309,10 +272,7 @@ static bool take(int opt, const char *name, const char *s, struct sweep_opts *o,
 	case 'e':
 	case 'f':
 		r->given = true;
-		if (!perf_parse_size(s, v) || *v < (opt == 'f' ? 2 : 1) || *v > max)
-			perf_err_set(err, "-%c %s: must be a %s", opt, s,
-				     opt == 'f' ? "number from 2" : "size such as 4K or 1M");
-		return !perf_err_is_set(err);
+		return perf_args_range(opt, s, max, v, err);
 	case 'a':
 		*r = (struct range){.begin = 8, .end = 4 << 20, .factor = 2, .given = true};
 		return true;
@@ -359,7 +319,9 @@ static void finish(struct sweep_opts *o, const struct range *r, struct perf_err 
 bool sweep_opts_parse(int argc, char **argv, bool lat, struct sweep_opts *o, struct perf_err *err)
 {
 	struct range r = {.begin = lat ? 8 : 4096, .end = lat ? 64 << 10 : 4 << 20, .factor = 4};
-	int opt, index = 0;
+	const struct perf_args args = {argc, argv, lat ? "lat" : "bw", ":b:e:f:as:", options};
+	const char *value, *name;
+	int opt;
 
 	*o = (struct sweep_opts){
 		.cmd = lat ? "lat" : "bw",
@@ -375,22 +337,13 @@ bool sweep_opts_parse(int argc, char **argv, bool lat, struct sweep_opts *o, str
 		.verify = true,
 		.bulk = !lat,
 	};
-	opterr = 0;
-	optind = 0; /* begins anew, also after an earlier call */
-	while ((opt = getopt_long(argc, argv, ":b:e:f:as:", options, &index)) != -1) {
-		if (opt == ':')
-			perf_err_set(err, "%s needs a value", argv[optind - 1]);
-		else if (opt == '?' && optopt > 0 && optopt < OPT_BATCH)
-			perf_err_set(err, "unknown option -%c (see mcperf %s --help)", optopt, o->cmd);
-		else if (opt == '?')
-			perf_err_set(err, "unknown option %s (see mcperf %s --help)", argv[optind - 1], o->cmd);
-		if (perf_err_is_set(err) || !take(opt, options[index].name, optarg, o, &r, err))
+	perf_args_begin(&args);
+	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
+		if (!take(opt, name, value, o, &r, err))
 			return false;
-	}
-	if (o->help)
-		return true;
-	if (optind < argc)
-		perf_err_set(err, "unexpected argument %s (see mcperf %s --help)", argv[optind], o->cmd);
+	if (perf_err_is_set(err) || o->help)
+		return !perf_err_is_set(err);
+	(void)perf_args_end(&args, err);
 	finish(o, &r, err);
 	return !perf_err_is_set(err);
 }

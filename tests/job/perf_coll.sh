@@ -38,9 +38,11 @@ MC_COLL_ALGORITHM=allgather:rong job 1 2 coll --op allgather -b 64 -e 64 --iters
 says "no 'allgather:rong'"
 
 job 2 1 coll --op allreduce
-says 'no collective allreduce'
+says '--op allreduce: must be one of barrier, bcast, '
 job 2 1 coll -b 8K -e 4K
-says '-b above -e'
+says '-b is larger than -e'
+job 2 1 coll -f 1
+says '-f 1: must be a number from 2'
 
 beside=$TEST_BIN/coll_beside_mpi
 if [ -x "$beside" ] && command -v mpirun >/dev/null; then
