@@ -8,9 +8,8 @@
 
 enum { FIRST_LONG = 256 };
 
-void perf_args_begin(const struct perf_args *a)
+void perf_args_begin(void)
 {
-	(void)a;
 	opterr = 0;
 	optind = 0; /* begins anew, also after an earlier call */
 }

@@ -21,7 +21,7 @@ struct perf_number {
 	uint64_t min, max, *out;
 };
 
-void perf_args_begin(const struct perf_args *a);
+void perf_args_begin(void);
 /* The next option, its value and its long name ("" where it was given as a letter); -1: that was all, or err is set. */
 int perf_args_next(const struct perf_args *a, const char **value, const char **name, struct perf_err *err);
 /* false: something stands behind the options. */

@@ -132,7 +132,7 @@ static bool parse(struct coll_opts *o, int argc, char **argv, struct perf_err *e
 	int opt;
 
 	*o = (struct coll_opts){.op = MC_COLL_ALLGATHER, .begin = 8, .end = 16 << 20, .factor = 2};
-	perf_args_begin(&args);
+	perf_args_begin();
 	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
 		if (!take(opt, name, value, o, err))
 			return false;

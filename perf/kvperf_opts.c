@@ -308,7 +308,7 @@ bool kvperf_opts_parse(int argc, char **argv, struct kvperf_opts *o, struct perf
 	int opt;
 
 	set_defaults(o);
-	perf_args_begin(&args);
+	perf_args_begin();
 	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
 		if (!take(opt, name, value, o, err))
 			return false;

@@ -108,7 +108,7 @@ static bool parse(int argc, char **argv, struct launch_opts *o, struct perf_err 
 	int opt;
 
 	*o = (struct launch_opts){.ranks = {2, 16, 64}, .ranks_n = 3, .runs = 5};
-	perf_args_begin(&args);
+	perf_args_begin();
 	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
 		if (!take(opt, value, o, err))
 			return false;

@@ -106,7 +106,7 @@ static bool parse(int argc, char **argv, struct reg_opts *o, struct perf_err *er
 	int opt;
 
 	*o = (struct reg_opts){.begin = 4096, .end = 1 << 30, .factor = 8, .runs = 5, .pool = true, .own = true};
-	perf_args_begin(&args);
+	perf_args_begin();
 	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
 		if (!take(opt, value, o, err))
 			return false;

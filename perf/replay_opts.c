@@ -247,7 +247,7 @@ bool replay_opts_parse(int argc, char **argv, struct replay_opts *o, struct perf
 		.request_timeout_ns = INT64_C(60000000000),
 		.verify = true,
 	};
-	perf_args_begin(&args);
+	perf_args_begin();
 	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
 		if (!take(opt, name, value, o, err))
 			return false;

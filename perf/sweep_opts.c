@@ -337,7 +337,7 @@ bool sweep_opts_parse(int argc, char **argv, bool lat, struct sweep_opts *o, str
 		.verify = true,
 		.bulk = !lat,
 	};
-	perf_args_begin(&args);
+	perf_args_begin();
 	while ((opt = perf_args_next(&args, &value, &name, err)) != -1)
 		if (!take(opt, name, value, o, &r, err))
 			return false;
