@@ -41,8 +41,12 @@ enum {
 	SHM_ADDR_MAX = 128,
 };
 
-/* How long a deregistration waits for a sender that stands still in the middle of a copy. */
-#define SHM_DRAIN_NS INT64_C(500000000)
+/*
+ * How long a deregistration waits for a sender in the middle of a copy: one that is stopped, and one that could run but
+ * gets no processor, or not that of its virtual machine.
+ */
+#define SHM_DRAIN_NS   INT64_C(500000000)
+#define SHM_STARVED_NS INT64_C(3000000000)
 
 #define SHM_MAGIC UINT64_C(0x316d68732d636d7f)
 
@@ -262,6 +266,7 @@ mc_status_t mc_shm_self_init(struct mc_be *be, char *why, size_t why_len);
 void mc_shm_addr_make(struct mc_be *be, const uint8_t *wake, uint32_t wake_len);
 mc_status_t mc_shm_addr_read(const void *addr, uint32_t len, struct shm_addr *a);
 const char *mc_shm_addr_foreign(const struct mc_be *be, const struct shm_addr *a); /* NULL: shares our host */
+bool mc_shm_process_stopped(pid_t pid);
 bool mc_shm_process_gone(pid_t pid, uint64_t start);                               /* start 0: any incarnation */
 
 /* shm_peer.c */

@@ -66,6 +66,15 @@ bool mc_shm_process_gone(pid_t pid, uint64_t start)
 	return state == 'Z' || state == 'X' || (start != 0 && now != start);
 }
 
+/* By a signal or a debugger: it will not go on by itself. */
+bool mc_shm_process_stopped(pid_t pid)
+{
+	uint64_t start;
+	char state;
+
+	return stat_read(pid, &state, &start) && (state == 'T' || state == 't');
+}
+
 /* 36 characters of a uuid to 16 bytes. */
 static bool uuid_parse(const char *text, uint8_t out[16])
 {

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shm.h"
@@ -69,6 +70,17 @@ mc_status_t mc_shm_mem_reg(struct mc_be *be, const struct mc_be_region *r, struc
 	return MC_OK;
 }
 
+/* It is not there after deadline: is it worth waiting on? A stopped process is not, a starved one is, for a while. */
+static bool may_go_on(const struct mc_be *be, pid_t pid, int64_t deadline)
+{
+	const struct timespec ms = {.tv_nsec = 1000000};
+
+	if (mc_now_ns() > deadline + SHM_STARVED_NS || (pid != be->pid && mc_shm_process_stopped(pid)))
+		return false;
+	nanosleep(&ms, NULL);
+	return true;
+}
+
 /* Wait until the sender in this slot has finished the portion it is copying. False: it did not in time. */
 static bool slot_drain(const struct mc_be *be, struct shm_slot *slot, int64_t deadline)
 {
@@ -80,10 +92,11 @@ static bool slot_drain(const struct mc_be *be, struct shm_slot *slot, int64_t de
 	for (uint32_t spins = 1; atomic_load(&slot->busy) == busy; spins++) {
 		if (spins % 64 != 0)
 			continue;
-		if (mc_now_ns() > deadline)
-			return pid != be->pid && mc_shm_process_gone(pid, slot->start);
-		if (spins % 4096 == 0 && pid != be->pid && mc_shm_process_gone(pid, slot->start))
+		bool late = mc_now_ns() > deadline;
+		if ((late || spins % 4096 == 0) && pid != be->pid && mc_shm_process_gone(pid, slot->start))
 			return true;
+		if (late && !may_go_on(be, pid, deadline))
+			return false;
 		sched_yield();
 	}
 	return true;
