@@ -406,6 +406,9 @@ void mc_vb_rail_connected(struct vb_rail *rail, int err); /* a job has ended */
 void mc_vb_rails_run(struct mc_be *be);                   /* failing ones whose time has come */
 void mc_vb_rail_timers(struct vb_link *link, int64_t now);
 void mc_vb_rails_kill(struct vb_link *link); /* all queue pairs, now */
+uint32_t mc_vb_rail_class(const struct vb_rail *r);
+bool mc_vb_rail_due(const struct vb_rail *r);
+void mc_vb_spares_wanted(struct vb_link *link); /* no rail works */
 void mc_vb_rails_of_nic(struct vb_nic *nic, bool up);
 const char *mc_vb_rail_name(const struct vb_rail *rail, char *out, size_t len);
 

@@ -4,6 +4,41 @@
 
 #define WATCH_NS INT64_C(1500000000)
 
+/* ---- spares ------------------------------------------------------------------------------------------------------ */
+
+/* How many of its two ports are spares: the fewer, the better. */
+uint32_t mc_vb_rail_class(const struct vb_rail *r)
+{
+	return (r->link->be->nic[r->nic].port.spare ? 1u : 0u) + (r->link->addr.nic[r->rnic].spare ? 1u : 0u);
+}
+
+/* One with a spare port is tried only while none that is better works, or is about to. */
+bool mc_vb_rail_due(const struct vb_rail *r)
+{
+	const struct vb_link *link = r->link;
+
+	for (uint32_t i = 0; i < link->rail_n; i++) {
+		const struct vb_rail *o = &link->rail[i];
+		if (o->state != RAIL_IDLE && o->state != RAIL_FAILING && o->state != RAIL_CLOSED &&
+		    mc_vb_rail_class(o) < mc_vb_rail_class(r))
+			return false;
+	}
+	return true;
+}
+
+void mc_vb_spares_wanted(struct vb_link *link)
+{
+	for (uint32_t i = 0; i < link->rail_n && link->leader && !link->asleep && link->up_n == 0; i++) {
+		struct vb_rail *r = &link->rail[i];
+		if (r->state != RAIL_IDLE || r->retry_ns != INT64_MAX || mc_vb_rail_class(r) == 0)
+			continue;
+		r->retry_ns = mc_now_ns();
+		mc_vb_timer_want(link->be, r->retry_ns);
+	}
+}
+
+/* ---- all rails --------------------------------------------------------------------------------------------------- */
+
 /* A new session: what was said at the end of the old one may be lost. */
 void mc_vb_rails_resync(struct vb_link *link)
 {

@@ -51,11 +51,12 @@ soak_bin=$helpers/rail_soak
 need_verbs() { case " ${TEST_WITH:-} " in *" verbs "*) ;; *) echo "skip: built without verbs"; exit 77 ;; esac; }
 
 # soak NAME ARG...: rail_soak between two ranks over verbs; its reports are NAME.0 and NAME.1. SOAK_WANT: the status to expect.
+# SOAK_ON: a script to use instead of on_wires.
 soak()
 {
 	local name=$1 status=0
 	shift
-	timeout -k 5 200 "$mcrun" --backend verbs --on-failure continue -n 2 ./on_wires "$soak_bin" --json "$name" "$@" \
+	timeout -k 5 200 "$mcrun" --backend verbs --on-failure continue -n 2 "${SOAK_ON:-./on_wires}" "$soak_bin" --json "$name" "$@" \
 		>out 2>err </dev/null || status=$?
 	checks=$((checks + 1))
 	[ "$status" = "${SOAK_WANT:-0}" ] || fail "rail_soak $name ended with $status"
