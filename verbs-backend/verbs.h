@@ -112,6 +112,7 @@ struct vb_qp {
 	uint32_t slot, gen, depth, inline_max, psn, num;
 	uint8_t lane;
 	struct rdma_cm_id *cm;        /* iWARP */
+	struct vb_job *job;           /* iWARP: its call that has not come back */
 	bool cm_up, last_wqe, broken; /* broken: a request has failed; whatever ends after it has not been done */
 };
 
@@ -440,6 +441,9 @@ struct vb_qp *mc_vb_qp_by_num(struct vb_nic *nic, uint32_t num);
 mc_status_t mc_vb_jobs_open(struct mc_be *be);
 int mc_vb_job_start(struct vb_rail *rail, const struct vb_ctl_msg *m);
 void mc_vb_job_leave(struct vb_rail *rail);
+struct rdma_conn_param;
+void mc_vb_job_call(struct vb_qp *q, const struct rdma_conn_param *p);
+void mc_vb_job_hang_up(struct vb_qp *q);
 void mc_vb_jobs_run(struct mc_be *be, bool woken);
 void mc_vb_jobs_close(struct mc_be *be);
 

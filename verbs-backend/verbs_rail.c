@@ -380,6 +380,7 @@ void mc_vb_rail_connected(struct vb_rail *rail, int err)
 {
 	struct vb_link *link = rail->link;
 
+	rail->watch_ns = 0; /* of the call; its proof has its own */
 	if (err != 0 && !link->leader) {
 		mc_vb_rail_qps_free(rail);
 		rail->state = RAIL_IDLE;

@@ -70,9 +70,9 @@ void mc_vb_rail_watch(struct vb_rail *rail)
 
 static void watch_run(struct vb_rail *rail, int64_t now)
 {
-	bool busy = false, stuck = false;
+	bool busy = false, stuck = false, calls = rail->state == RAIL_CONNECTING && rail->link->leader;
 
-	if (rail->watch_ns == 0 || (rail->state != RAIL_UP && rail->state != RAIL_PROBING)) {
+	if (rail->watch_ns == 0 || (rail->state != RAIL_UP && rail->state != RAIL_PROBING && !calls)) {
 		rail->watch_ns = 0;
 		return;
 	}
@@ -81,6 +81,10 @@ static void watch_run(struct vb_rail *rail, int64_t now)
 		return;
 	}
 	rail->watch_ns = 0;
+	if (calls) {
+		mc_vb_rail_fail(rail, false, "the call was not answered for %d ms", (int)(WATCH_NS / 1000000));
+		return;
+	}
 	for (uint32_t i = 0; i < rail->qp_n; i++) {
 		busy |= rail->qp[i]->done < rail->qp[i]->head;
 		stuck |= rail->qp[i]->done < rail->qp[i]->head && rail->qp[i]->done == rail->watched[i];

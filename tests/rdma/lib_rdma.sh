@@ -9,12 +9,12 @@ mcinfo=$bin/mcinfo
 # step TEXT: what comes now, with the time, so that the output of a test that hangs says where
 step() { echo "$(cut -d' ' -f1 /proc/uptime) $*"; }
 
-# A pair of ranks as if on two hosts: odd ranks have the b ends of the wires, even ones the a ends. $1: number of wires
+# A pair of ranks as if on two hosts: odd ranks have the b ends of the wires, even ones the a ends. $1: number of wires; $2: siw
 on_wires()
 {
-	local i a='' b=''
+	local i a='' b='' make=${2:-rx}
 	for ((i = 0; i < $1; i++)); do
-		a=$a${a:+,}rxa$i b=$b${b:+,}rxb$i
+		a=$a${a:+,}${make}a$i b=$b${b:+,}${make}b$i
 	done
 	cat >on_wires <<-END
 		#!/bin/sh
