@@ -53,6 +53,8 @@
 	  "One-sided transfers of UCX: auto where RDMA devices carry them; yes also over shared memory")               \
 	X(UINT, verbs_qps, "MC_VERBS_QPS", "1", "1..4", "queue pairs",                                                 \
 	  "Queue pairs per rail (pair of ports) of the verbs backend")                                                 \
+	X(UINT, verbs_spares, "MC_VERBS_SPARES", "0", "0..7", "ports",                                                 \
+	  "Ports beside the chosen ones to turn to when those fail; all memory is registered with them, too")          \
 	X(UINT, verbs_depth, "MC_VERBS_DEPTH", "256", "16..4096", "work requests",                                     \
 	  "Work requests under way per queue pair, rounded down to a power of two")                                    \
 	X(UINT, verbs_buffers, "MC_VERBS_BUFFERS", "256", "32..8192", "buffers",                                       \

@@ -388,7 +388,7 @@ static void address_make(struct mc_be *be)
 		be->self.nic[i] = be->nic[i].port;
 	be->addr_len = mc_vb_addr_make(&be->self, be->addr);
 	snprintf(be->text, sizeof(be->text), "rdma ");
-	for (uint32_t i = 0; i < be->nic_n; i++) {
+	for (uint32_t i = 0; i < be->nic_n && !be->nic[i].port.spare; i++) {
 		size_t used = strlen(be->text);
 		snprintf(be->text + used, sizeof(be->text) - used, "%s%s", i > 0 ? "+" : "", be->nic[i].port.name);
 	}

@@ -112,6 +112,7 @@ struct vb_qp {
 	uint32_t slot, gen, depth, inline_max, psn, num;
 	uint8_t lane;
 	struct rdma_cm_id *cm;        /* iWARP */
+	struct vb_job *job;           /* iWARP: its call that has not come back */
 	bool cm_up, last_wqe, broken; /* broken: a request has failed; whatever ends after it has not been done */
 };
 
@@ -406,6 +407,9 @@ void mc_vb_rail_connected(struct vb_rail *rail, int err); /* a job has ended */
 void mc_vb_rails_run(struct mc_be *be);                   /* failing ones whose time has come */
 void mc_vb_rail_timers(struct vb_link *link, int64_t now);
 void mc_vb_rails_kill(struct vb_link *link); /* all queue pairs, now */
+uint32_t mc_vb_rail_class(const struct vb_rail *r);
+bool mc_vb_rail_due(const struct vb_rail *r);
+void mc_vb_spares_wanted(struct vb_link *link); /* no rail works */
 void mc_vb_rails_of_nic(struct vb_nic *nic, bool up);
 const char *mc_vb_rail_name(const struct vb_rail *rail, char *out, size_t len);
 
@@ -437,6 +441,9 @@ struct vb_qp *mc_vb_qp_by_num(struct vb_nic *nic, uint32_t num);
 mc_status_t mc_vb_jobs_open(struct mc_be *be);
 int mc_vb_job_start(struct vb_rail *rail, const struct vb_ctl_msg *m);
 void mc_vb_job_leave(struct vb_rail *rail);
+struct rdma_conn_param;
+void mc_vb_job_call(struct vb_qp *q, const struct rdma_conn_param *p);
+void mc_vb_job_hang_up(struct vb_qp *q);
 void mc_vb_jobs_run(struct mc_be *be, bool woken);
 void mc_vb_jobs_close(struct mc_be *be);
 

@@ -162,6 +162,10 @@ int mc_vb_cm_qp_create(struct vb_qp *q, struct ibv_qp_init_attr *a)
 
 void mc_vb_cm_qp_destroy(struct vb_qp *q)
 {
+	if (q->job != NULL) {
+		mc_vb_job_hang_up(q);
+		return;
+	}
 	if (q->qp != NULL)
 		rdma_destroy_qp(q->cm);
 	rdma_destroy_id(q->cm);
@@ -196,6 +200,7 @@ int mc_vb_cm_connect(struct vb_rail *rail, const struct vb_ctl_msg *m)
 		if (rdma_resolve_addr(rail->qp[i]->cm, NULL, (struct sockaddr *)&sa, RESOLVE_MS) != 0)
 			return errno;
 	}
+	mc_vb_rail_watch(rail);
 	return rail->qp_n > 0 ? -1 : EINVAL;
 }
 
@@ -271,8 +276,8 @@ static void on_step(struct vb_qp *q, enum rdma_cm_event_type type, int status)
 		break;
 	case RDMA_CM_EVENT_ROUTE_RESOLVED:
 		conn_param(q, &p, call);
-		err = rdma_connect(q->cm, &p) != 0 ? errno : 0;
-		break;
+		mc_vb_job_call(q, &p);
+		return;
 	case RDMA_CM_EVENT_ESTABLISHED:
 		q->cm_up = true;
 		all_connected(q->rail);

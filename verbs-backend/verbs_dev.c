@@ -339,6 +339,31 @@ static uint32_t nics_chosen(struct mc_be *be, struct ibv_device **dev, const str
 	return seen;
 }
 
+static bool is_open(const struct mc_be *be, const struct mc_be_nic *c)
+{
+	char name[VB_NAME_MAX + 16];
+
+	snprintf(name, sizeof(name), "%.30s:%u", c->name, c->port);
+	for (uint32_t i = 0; i < be->nic_n; i++)
+		if (strcmp(be->nic[i].port.name, name) == 0)
+			return true;
+	return false;
+}
+
+/* The best of the others, to turn to when the chosen ones fail. */
+static void nics_spare(struct mc_be *be, struct ibv_device **dev, const struct mc_be_cfg *cfg)
+{
+	uint32_t chosen = be->nic_n, most = chosen + cfg->config->verbs_spares;
+
+	for (uint32_t i = 0; i < cfg->nic_n && chosen > 0 && be->nic_n < VB_NIC_MAX && be->nic_n < most; i++)
+		if (cfg->nic[i].port != 0 && !is_open(be, &cfg->nic[i]))
+			nic_open_named(be, dev, &cfg->nic[i], false);
+	for (uint32_t i = chosen; i < be->nic_n; i++) {
+		be->nic[i].port.spare = true;
+		mc_info("verbs: rank %u: %s is a spare", be->rank, be->nic[i].port.name);
+	}
+}
+
 /* Is there anything in that folder whose name begins so? */
 static bool any_in(const char *path, const char *prefix)
 {
@@ -386,6 +411,8 @@ mc_status_t mc_vb_nics_open(struct mc_be *be, const struct mc_be_cfg *cfg, char 
 		return MC_ERR_UNSUPPORTED;
 	}
 	seen = cfg->nic_chosen ? nics_chosen(be, dev, cfg) : nics_scan(be, dev, list);
+	if (cfg->nic_chosen && !cfg->nic_named)
+		nics_spare(be, dev, cfg);
 	ibv_free_device_list(dev);
 	if (be->nic_n > 0)
 		return MC_OK;

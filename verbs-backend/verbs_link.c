@@ -358,9 +358,11 @@ static uint32_t rails_text(const struct mc_be *be, const struct vb_addr *a, char
 		own[i] = be->nic[i].port;
 	n = mc_vb_pairs(own, be->nic_n, a->nic, a->nic_n, pair);
 	snprintf(text, len, "verbs ");
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0, told = 0; i < n; i++) {
 		size_t used = strlen(text);
-		snprintf(text + used, len - used, "%s%s", i > 0 ? "+" : "", own[pair[i].here].name);
+		bool spare = own[pair[i].here].spare || a->nic[pair[i].there].spare;
+		if (!spare)
+			snprintf(text + used, len - used, "%s%s", told++ > 0 ? "+" : "", own[pair[i].here].name);
 	}
 	return n;
 }

@@ -39,6 +39,7 @@ enum vb_layer { VB_IB = 1, VB_ROCE = 2, VB_IWARP = 3 };
 struct vb_port {
 	char name[VB_NAME_MAX];
 	uint8_t layer;  /* enum vb_layer */
+	bool spare;     /* used when no other pair of ports works */
 	uint8_t mtu;    /* enum ibv_mtu: 1 is 256 bytes, 5 is 4096 */
 	uint8_t prefix; /* leading bits of gid that name the subnet */
 	uint8_t gid[16];

@@ -199,6 +199,6 @@ void mc_vb_qp_error(struct vb_qp *q)
 {
 	struct ibv_qp_attr a = {.qp_state = IBV_QPS_ERR};
 
-	if (q != NULL && q->qp != NULL)
+	if (q != NULL && q->qp != NULL && q->job == NULL)
 		(void)ibv_modify_qp(q->qp, &a, IBV_QP_STATE);
 }

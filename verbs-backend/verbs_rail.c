@@ -70,14 +70,19 @@ void mc_vb_rail_down_send(struct vb_rail *rail)
 
 void mc_vb_lanes_rebuild(struct vb_link *link)
 {
+	uint32_t best = UINT32_MAX;
+
 	link->lane_n = 0;
 	link->up_n = 0;
 	link->epoch++;
+	for (uint32_t i = 0; i < link->rail_n; i++)
+		if (link->rail[i].state == RAIL_UP && mc_vb_rail_class(&link->rail[i]) < best)
+			best = mc_vb_rail_class(&link->rail[i]);
 	for (uint32_t i = 0; i < link->rail_n; i++) {
 		struct vb_rail *r = &link->rail[i];
-		if (r->state != RAIL_UP)
+		link->up_n += r->state == RAIL_UP;
+		if (r->state != RAIL_UP || mc_vb_rail_class(r) > best)
 			continue;
-		link->up_n++;
 		for (uint32_t k = 0; k < r->qp_n; k++)
 			link->lane[link->lane_n++] = r->qp[k];
 	}
@@ -237,9 +242,12 @@ void mc_vb_rail_try(struct vb_rail *rail)
 	rail->retry_ns = INT64_MAX;
 	if (!link->self && (link->ctl == NULL || link->ctl->state != CTL_OPEN))
 		return; /* the next session begins with it */
+	if (!mc_vb_rail_due(rail))
+		return;
 	if (!nic->up) {
 		snprintf(rail->why, sizeof(rail->why), "port %.40s is down", nic->port.name);
 		try_later(rail);
+		mc_vb_spares_wanted(link);
 		return;
 	}
 	err = qps_make(rail, link->be->plan.qps);
@@ -278,8 +286,12 @@ void mc_vb_rails_start(struct vb_link *link)
 		r->index = (uint8_t)i;
 		r->nic = pair[i].here;
 		r->rnic = pair[i].there;
-		mc_vb_rail_try(r);
+		r->retry_ns = INT64_MAX;
 	}
+	for (uint32_t k = 0; k <= 2; k++) /* the best first: others may not be needed */
+		for (uint32_t i = 0; i < link->rail_n; i++)
+			if (mc_vb_rail_class(&link->rail[i]) == k)
+				mc_vb_rail_try(&link->rail[i]);
 }
 
 /* The follower's answer: its queue pairs are ready, or why not. */
@@ -368,6 +380,7 @@ void mc_vb_rail_connected(struct vb_rail *rail, int err)
 {
 	struct vb_link *link = rail->link;
 
+	rail->watch_ns = 0; /* of the call; its proof has its own */
 	if (err != 0 && !link->leader) {
 		mc_vb_rail_qps_free(rail);
 		rail->state = RAIL_IDLE;
@@ -429,6 +442,7 @@ void mc_vb_rail_fail(struct vb_rail *rail, bool meant, const char *fmt, ...)
 	link->be->rails_due = true;
 	mc_vb_lanes_rebuild(link);
 	fail_log(rail, was_up, meant);
+	mc_vb_spares_wanted(link);
 	mc_vb_link_trouble(link);
 }
 

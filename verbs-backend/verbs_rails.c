@@ -4,6 +4,41 @@
 
 #define WATCH_NS INT64_C(1500000000)
 
+/* ---- spares ------------------------------------------------------------------------------------------------------ */
+
+/* How many of its two ports are spares: the fewer, the better. */
+uint32_t mc_vb_rail_class(const struct vb_rail *r)
+{
+	return (r->link->be->nic[r->nic].port.spare ? 1u : 0u) + (r->link->addr.nic[r->rnic].spare ? 1u : 0u);
+}
+
+/* One with a spare port is tried only while none that is better works, or is about to. */
+bool mc_vb_rail_due(const struct vb_rail *r)
+{
+	const struct vb_link *link = r->link;
+
+	for (uint32_t i = 0; i < link->rail_n; i++) {
+		const struct vb_rail *o = &link->rail[i];
+		if (o->state != RAIL_IDLE && o->state != RAIL_FAILING && o->state != RAIL_CLOSED &&
+		    mc_vb_rail_class(o) < mc_vb_rail_class(r))
+			return false;
+	}
+	return true;
+}
+
+void mc_vb_spares_wanted(struct vb_link *link)
+{
+	for (uint32_t i = 0; i < link->rail_n && link->leader && !link->asleep && link->up_n == 0; i++) {
+		struct vb_rail *r = &link->rail[i];
+		if (r->state != RAIL_IDLE || r->retry_ns != INT64_MAX || mc_vb_rail_class(r) == 0)
+			continue;
+		r->retry_ns = mc_now_ns();
+		mc_vb_timer_want(link->be, r->retry_ns);
+	}
+}
+
+/* ---- all rails --------------------------------------------------------------------------------------------------- */
+
 /* A new session: what was said at the end of the old one may be lost. */
 void mc_vb_rails_resync(struct vb_link *link)
 {
@@ -35,9 +70,9 @@ void mc_vb_rail_watch(struct vb_rail *rail)
 
 static void watch_run(struct vb_rail *rail, int64_t now)
 {
-	bool busy = false, stuck = false;
+	bool busy = false, stuck = false, calls = rail->state == RAIL_CONNECTING && rail->link->leader;
 
-	if (rail->watch_ns == 0 || (rail->state != RAIL_UP && rail->state != RAIL_PROBING)) {
+	if (rail->watch_ns == 0 || (rail->state != RAIL_UP && rail->state != RAIL_PROBING && !calls)) {
 		rail->watch_ns = 0;
 		return;
 	}
@@ -46,6 +81,10 @@ static void watch_run(struct vb_rail *rail, int64_t now)
 		return;
 	}
 	rail->watch_ns = 0;
+	if (calls) {
+		mc_vb_rail_fail(rail, false, "the call was not answered for %d ms", (int)(WATCH_NS / 1000000));
+		return;
+	}
 	for (uint32_t i = 0; i < rail->qp_n; i++) {
 		busy |= rail->qp[i]->done < rail->qp[i]->head;
 		stuck |= rail->qp[i]->done < rail->qp[i]->head && rail->qp[i]->done == rail->watched[i];

@@ -11,6 +11,7 @@ enum {
 	CTL_MAGIC = 0x4356434d,  /* "MCVC" */
 	VERSION = 1,
 	PIECE_MIN = 4096,
+	SPARE = 0x80, /* beside the layer of a port */
 };
 
 /* A crc tells a damaged address from a true one; against forgery the engine's records carry a mac. */
@@ -49,7 +50,7 @@ uint32_t mc_vb_addr_make(const struct vb_addr *a, uint8_t out[VB_ADDR_MAX])
 	for (uint32_t i = 0; i < a->nic_n; i++) {
 		const struct vb_port *p = &a->nic[i];
 		mc_wr_str(&w, p->name);
-		mc_wr_u8(&w, p->layer);
+		mc_wr_u8(&w, (uint8_t)(p->layer | (p->spare ? SPARE : 0)));
 		mc_wr_u8(&w, p->mtu);
 		mc_wr_u8(&w, p->prefix);
 		mc_wr_bytes(&w, p->gid, 16);
@@ -65,6 +66,8 @@ static bool port_read(struct mc_rd *r, struct vb_port *p)
 {
 	mc_rd_str(r, p->name, sizeof(p->name));
 	p->layer = mc_rd_u8(r);
+	p->spare = (p->layer & SPARE) != 0;
+	p->layer &= (uint8_t)~SPARE;
 	p->mtu = mc_rd_u8(r);
 	p->prefix = mc_rd_u8(r);
 	mc_rd_copy(r, p->gid, 16);

@@ -25,6 +25,7 @@
 	X(put_now__as_a_post_that_is_done)
 #define BE_PEER_TEST_LIST(X)                                                                                           \
 	X(ep_close__pending_end_canceled)                                                                              \
+	X(ep_connect__to_oneself)                                                                                      \
 	X(close__peer_gets_messages_then_down)                                                                         \
 	X(close__with_traffic_both_ways)                                                                               \
 	X(child__round_trips)                                                                                          \

@@ -9,12 +9,12 @@ mcinfo=$bin/mcinfo
 # step TEXT: what comes now, with the time, so that the output of a test that hangs says where
 step() { echo "$(cut -d' ' -f1 /proc/uptime) $*"; }
 
-# A pair of ranks as if on two hosts: odd ranks have the b ends of the wires, even ones the a ends. $1: number of wires
+# A pair of ranks as if on two hosts: odd ranks have the b ends of the wires, even ones the a ends. $1: number of wires; $2: siw
 on_wires()
 {
-	local i a='' b=''
+	local i a='' b='' make=${2:-rx}
 	for ((i = 0; i < $1; i++)); do
-		a=$a${a:+,}rxa$i b=$b${b:+,}rxb$i
+		a=$a${a:+,}${make}a$i b=$b${b:+,}${make}b$i
 	done
 	cat >on_wires <<-END
 		#!/bin/sh
@@ -51,11 +51,12 @@ soak_bin=$helpers/rail_soak
 need_verbs() { case " ${TEST_WITH:-} " in *" verbs "*) ;; *) echo "skip: built without verbs"; exit 77 ;; esac; }
 
 # soak NAME ARG...: rail_soak between two ranks over verbs; its reports are NAME.0 and NAME.1. SOAK_WANT: the status to expect.
+# SOAK_ON: a script to use instead of on_wires.
 soak()
 {
 	local name=$1 status=0
 	shift
-	timeout -k 5 200 "$mcrun" --backend verbs --on-failure continue -n 2 ./on_wires "$soak_bin" --json "$name" "$@" \
+	timeout -k 5 200 "$mcrun" --backend verbs --on-failure continue -n 2 "${SOAK_ON:-./on_wires}" "$soak_bin" --json "$name" "$@" \
 		>out 2>err </dev/null || status=$?
 	checks=$((checks + 1))
 	[ "$status" = "${SOAK_WANT:-0}" ] || fail "rail_soak $name ended with $status"

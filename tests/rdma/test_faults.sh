@@ -34,6 +34,29 @@ if wanted cut-paged; then
 	recovers cut-paged $paged --fault "$wire 0 cut" --heal "$wire 0 mend" --hold 1000 --settle 4000
 	at_most "longest silence (ms)" "$(json cut-paged.0 gap_ms)" 4000
 fi
+if wanted spare; then
+	# One port is chosen for each rank; the other one carries nothing until that fails.
+	cat >on_spares <<-'END'
+		#!/bin/sh
+		export MC_VERBS_SPARES=1
+		if [ $((PMIX_RANK % 2)) -eq 0 ]; then MC_DEVICE=^rxb0,^rxb1,numa0=rxa0; else MC_DEVICE=^rxa0,^rxa1,numa0=rxb0; fi
+		export MC_DEVICE
+		exec "$@"
+	END
+	chmod +x on_spares
+	sent() { cat /sys/class/infiniband/rxa1/ports/1/hw_counters/sent_pkts; }
+	before=$(sent)
+	SOAK_ON=./on_spares soak unused $paged
+	unharmed unused
+	expect "packets that a spare carried while it was not needed" "$(($(sent) - before))" 0
+	for fault in cut hide; do
+		before=$(sent)
+		SOAK_ON=./on_spares soak spare-$fault $paged --fault "$wire 0 $fault" --heal "$wire 0 mend" --hold 2000 --settle 4000
+		unharmed spare-$fault
+		at_least "packets that the spare carried" "$(($(sent) - before))" 5000
+		at_most "longest silence (ms)" "$(json spare-$fault.0 gap_ms)" 4000
+	done
+fi
 if wanted flap; then
 	soak flap $paged --cycles 10 --fault "$wire 0 cut" --heal "$wire 0 mend" --hold 150 --settle 500
 	unharmed flap

@@ -85,7 +85,7 @@ four() # LIMIT
 	timeout -k 5 120 "$mcrun" --rdma-limit rxe0:hca_object="$1" -x MC_DEVICE=rxe0 --backend verbs -n 4 "$mcperf" coll --op alltoall \
 		-b 512 -e 512 --iters 10 --verify >out 2>err </dev/null
 }
-for limit in 22 29; do
+for limit in 24 29; do
 	four $limit || fail "four ranks with $limit objects"
 	checks=$((checks + 1))
 	has err 'warn.*this process.s part are.*rdma-cgroup'

@@ -296,6 +296,7 @@ static void address__round_trip(void **state)
 	(void)state;
 	a.nic[0] = port(VB_ROCE, 1, 1, 3);
 	a.nic[1] = port(VB_IWARP, 2, 1, VB_NO_RAIL);
+	a.nic[1].spare = true;
 	memcpy(a.nic[0].name, "mlx5_0:1", 9);
 	memcpy(a.nic[1].name, "siw0:1", 7);
 	len = mc_vb_addr_make(&a, buf);

@@ -2,7 +2,8 @@
 # usage: sh setup.sh RUN   in the guest, as root, before the command: networks and RDMA devices. RUN/conf says how many.
 #   rails N  loopback-like: dummy device rail<i> 10.77.<i>.1/24, RDMA device rxe<i>; both ends on the same device
 #   siw      also dummy device iw<i> 10.79.<i>.1/24 with RDMA device siw<i> (iWARP over TCP)
-#   wires N  two ends: veth pair wa<i> 10.88.<i>.1 - wb<i> 10.88.<i>.2, RDMA devices rxa<i> and rxb<i>; packets really cross
+#   wires N  two ends: veth pair wa<i> 10.88.<i>.1 - wb<i> 10.88.<i>.2, RDMA devices rxa<i> and rxb<i>; packets really cross;
+#            with siw as well sa<i> 10.87.<i>.1 - sb<i> 10.87.<i>.2, RDMA devices siwa<i> and siwb<i>
 #   limit DEVICE hca_handle=N...   the command runs in cgroup "limited" with this in rdma.max
 set -eu
 run=$1
@@ -26,24 +27,35 @@ add_rail()
 }
 
 # Both addresses of a wire are this host's, so the kernel would route between them over lo. The rules send what leaves by one end
-# (Soft-RoCE asks for its own device) over the wire, and let what arrives be delivered.
+# (Soft-RoCE asks for its own device, TCP below siw has the addresses of both ends) over the wire, and let what arrives be delivered.
+add_ends() # I NAME NET TABLE: NAMEa<I> 10.NET.<I>.1 and NAMEb<I> 10.NET.<I>.2
+{
+	local i=$1 a=$2a$1 b=$2b$1 net=10.$3.$1 table=$4 end
+	ip link add "$a" mtu 4200 type veth peer name "$b" mtu 4200
+	ip addr add "$net.1/24" dev "$a"
+	ip addr add "$net.2/24" dev "$b"
+	for end in $a $b; do
+		echo 1 >"/proc/sys/net/ipv4/conf/$end/accept_local"
+		echo 0 >"/proc/sys/net/ipv4/conf/$end/rp_filter"
+		ip link set "$end" up
+		ip rule add pref $((1000 + i)) iif "$end" lookup local
+		ip rule add pref $((2000 + i)) oif "$end" lookup "$table"
+	done
+	ip route add "$net.2/32" dev "$a" src "$net.1" table "$table"
+	ip route add "$net.1/32" dev "$b" src "$net.2" table "$table"
+}
+
 add_wire()
 {
-	local i=$1 end
-	ip link add "wa$i" mtu 4200 type veth peer name "wb$i" mtu 4200
-	ip addr add "10.88.$i.1/24" dev "wa$i"
-	ip addr add "10.88.$i.2/24" dev "wb$i"
-	for end in wa wb; do
-		echo 1 >"/proc/sys/net/ipv4/conf/$end$i/accept_local"
-		echo 0 >"/proc/sys/net/ipv4/conf/$end$i/rp_filter"
-		ip link set "$end$i" up
-		ip rule add pref $((1000 + i)) iif "$end$i" lookup local
-		ip rule add pref $((2000 + i)) oif "$end$i" lookup $((300 + i))
-	done
-	ip route add "10.88.$i.2/32" dev "wa$i" src "10.88.$i.1" table $((300 + i))
-	ip route add "10.88.$i.1/32" dev "wb$i" src "10.88.$i.2" table $((300 + i))
-	rdma link add "rxa$i" type rxe netdev "wa$i"
-	rdma link add "rxb$i" type rxe netdev "wb$i"
+	add_ends "$1" w 88 $((300 + $1))
+	rdma link add "rxa$1" type rxe netdev "wa$1"
+	rdma link add "rxb$1" type rxe netdev "wb$1"
+	[ $siw = yes ] || return 0
+	add_ends "$1" s 87 $((400 + $1))
+	ip rule add pref $((2500 + $1)) from "10.87.$1.1" to "10.87.$1.2" lookup $((400 + $1))
+	ip rule add pref $((2500 + $1)) from "10.87.$1.2" to "10.87.$1.1" lookup $((400 + $1))
+	rdma link add "siwa$1" type siw netdev "sa$1"
+	rdma link add "siwb$1" type siw netdev "sb$1"
 }
 
 while read -r key value; do
