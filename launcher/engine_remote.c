@@ -9,6 +9,7 @@
 #include "print.h"
 #include "tmpdir.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,6 +164,22 @@ static void describe_end(const struct mc_engine *e, int status, char *buf, size_
 		(void)snprintf(buf, len, "%s ended with exit code %d", mc_carrier_name(e->kind), WEXITSTATUS(status));
 }
 
+/* Open MPI leaves the domain away, which ssh may then not resolve. */
+static void explain_names(const struct mc_engine *e)
+{
+	for (uint32_t i = 0; e->kind == MC_CARRIER_OPENMPI && i < e->cfg.hosts->n; i++) {
+		const char *name = e->cfg.hosts->host[i].name;
+		struct in_addr a;
+
+		if (strchr(name, '.') == NULL || inet_pton(AF_INET, name, &a) == 1)
+			continue;
+		mc_output_say(e->cfg.output,
+			      "Open MPI calls %s by its short name, %.*s: if that is not known here, give addresses",
+			      name, (int)strcspn(name, "."), name);
+		return;
+	}
+}
+
 /* The carrier is gone. What it has started reports to us and not through it, so this matters only if some never came,
  * or if it has something to complain about. */
 static void look_at_carrier(struct mc_engine *e)
@@ -182,6 +199,7 @@ static void look_at_carrier(struct mc_engine *e)
 	(void)snprintf(ev.text + at, sizeof(ev.text) - at, " before all ranks were there; its last words are above");
 	for (size_t i = 0; i < lines->n; i++)
 		mc_output_say(e->cfg.output, "%s: %s", mc_carrier_name(e->kind), lines->v[i]);
+	explain_names(e);
 	mc_head_post(e->head, &ev);
 }
 

@@ -283,6 +283,8 @@ bool mc_judge_by_engine(const struct run *r)
 		return false;
 	if (r->first_fault == MC_RANK_ALL)
 		return true;
+	if (mc_engine_agents(r->job))
+		return false; /* its code is that of an agent that was given up: its ranks are accounted for */
 	const struct rank_state *s = &r->rank[r->first_fault];
 	bool by_it = s->fault == RANK_LOST ||
 		     (s->fault == RANK_SIGNAL && (s->fault_code == SIGTERM || s->fault_code == SIGKILL));

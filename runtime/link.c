@@ -29,6 +29,18 @@ static void refused(struct mc_peer *p, const struct mc_be_slot *slot, const char
 		p->fell_back = true;
 }
 
+/*
+ * "Unreachable" says TCP of another network, and of a process of this host that has just closed its sockets: the kernel
+ * refuses at once what from another host is refused later. Within a host TCP always finds a way, so there it is the
+ * latter.
+ */
+static bool has_ended(const struct mc_peer *p, const struct mc_be_slot *slot)
+{
+	int t = p->ctx->cfg.transport;
+	return p->host_id == p->ctx->host_id && p->addr[slot - p->ctx->be].len > 0 &&
+	       (slot->ops->transports & MC_TP_TCP) && t != MC_TRANSPORT_SHM && t != MC_TRANSPORT_RDMA;
+}
+
 /* One backend: MC_OK connecting; else why not, in text. */
 static mc_status_t try_link(struct mc_peer *p, struct mc_be_slot *slot, char *text, size_t text_len)
 {
@@ -95,16 +107,19 @@ mc_status_t mc_link_next(struct mc_peer *p)
 			ctx->stale_arm = true;
 			return MC_OK;
 		}
-		if (s != MC_ERR_UNSUPPORTED)
-			last = s;
-		refused(p, slot, text[0] != '\0' ? text : mc_status_text(s));
+		bool ended = s == MC_ERR_UNSUPPORTED && has_ended(p, slot);
+		if (s != MC_ERR_UNSUPPORTED || ended)
+			last = MC_ERR_PEER_DOWN;
+		refused(p, slot,
+			ended          ? "its process has ended, or was started with another MC_TRANSPORT"
+			: text[0] != 0 ? text
+				       : mc_status_text(s));
 	}
 	if (ctx->rdma_why[0] != '\0')
 		refused_text(p, "verbs", ctx->rdma_why);
 	char nics[300];
 	mc_nics_compare(p, nics, sizeof(nics));
-	mc_peer_fail(p, last == MC_ERR_UNSUPPORTED ? MC_ERR_UNSUPPORTED : MC_ERR_PEER_DOWN,
-		     "no way to reach it (%s); %s", p->refused, nics);
+	mc_peer_fail(p, last, "no way to reach it (%s); %s", p->refused, nics);
 	return p->dying_why;
 }
 

@@ -58,5 +58,8 @@ has err "3 ranks asked for, but the 2 hosts have 2 slots" 1
 # a host that cannot be reached
 run 1 --engine openmpi --hosts "$h0:1,nowhere:1" -n 2 true
 has err "mpirun ended with exit code [0-9]* before all ranks were there" 1
+has_not err "short name"
+run 1 --engine openmpi --hosts "nobody.example.org:1" -n 1 true
+has err "^mcrun: Open MPI calls nobody.example.org by its short name, nobody: .* give addresses$" 1
 no_orphans
 passed

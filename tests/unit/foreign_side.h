@@ -26,6 +26,7 @@ const struct mc_be_ops *const mc_builtin_backends[] = {
 const struct mc_boot_ops *const mc_builtin_boots[] = {&mc_boot_hub, NULL};
 const struct mc_bridge_ops *const mc_builtin_bridges[] = {&mc_bridge_fake, NULL};
 
+static const char *transport = "auto"; /* of the jobs that are started */
 static _Atomic(bool) refused; /* there was a line about p-a */
 
 static inline void keep_line(void *arg, enum mc_log_level level, const char *line)
@@ -40,6 +41,7 @@ static inline int begin(void **state)
 {
 	(void)state;
 	fake_reset();
+	transport = "auto";
 	mc_log_set_sink(keep_line, NULL);
 	return 0;
 }
@@ -55,7 +57,7 @@ static inline void job_up(struct cluster *c, const char *name, const char *role,
 	setenv("MC_JOB", name, 1);
 	setenv("MC_JOB_KEY", job_key, 1); /* jobs do not know each other's */
 	c->role = role;
-	cluster_up(c, n, backend, "auto");
+	cluster_up(c, n, backend, transport);
 	unsetenv("MC_JOB");
 	unsetenv("MC_JOB_KEY");
 }

@@ -166,6 +166,28 @@ static void loss__stale_record(void **state)
 	cluster_down(&d);
 }
 
+/* By TCP alone: the kernel of this host refuses the call at once, and UCX says "unreachable" as of another network. */
+static void loss__stale_record_tcp(void **state)
+{
+	(void)state;
+#ifdef CLUSTER_UCX
+	struct cluster p = {0}, d = {0};
+	struct mc_rmem *rmem;
+	uint32_t at_d[2];
+	transport = "tcp";
+	job_up(&p, "p-a", "prefill", 2, "ucx");
+	job_up(&d, "d-a", "decode", 1, "ucx");
+	find(d.ctx[0], "prefill", NULL, 2, at_d);
+	fake.keep = true;
+	cluster_down(&p);
+	assert_int_equal(mc_connect(d.ctx[0], at_d[0], 20 * SEC), MC_ERR_PEER_DOWN);
+	assert_int_equal(mc_mem_lookup(d.ctx[0], at_d[1], "kv", 20 * SEC, &rmem), MC_ERR_PEER_DOWN);
+	cluster_down(&d);
+#else
+	skip();
+#endif
+}
+
 static void loss__no_answer(void **state)
 {
 	(void)state;
@@ -262,6 +284,7 @@ int main(void)
 		cmocka_unit_test_setup(watch__manual, begin),
 		cmocka_unit_test_setup(again__new_job_of_that_name, begin),
 		cmocka_unit_test_setup(loss__stale_record, begin),
+		cmocka_unit_test_setup(loss__stale_record_tcp, begin),
 		cmocka_unit_test_setup(loss__no_answer, begin),
 		cmocka_unit_test_setup(loss__directory_is_away, begin),
 		cmocka_unit_test_setup(loss__record_gone, begin),
