@@ -27,7 +27,7 @@ enum {
 	LATE_NS = 300000,        /* woken, and not there for so long, or stopped in the middle: its core is wanted */
 	SPIN_NS = 20000,         /* stays awake for the next job */
 	SPIN_LOOKS = 64,         /* between looks at the clock */
-	REST_MIN_NS = 10000000,  /* left asleep for so long when it was late; twice as long each time, half when it was not */
+	REST_MIN_NS = 10000000,  /* left asleep for so long when it was late: twice as long each time, half when not */
 	REST_MAX_NS = 640000000,
 };
 

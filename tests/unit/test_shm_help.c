@@ -84,8 +84,10 @@ static void help__every_byte_once(void **state)
 			memcpy(from + i, &v, 8);
 		}
 		memcpy(want, to, POOL);
-		for (uint32_t i = 0; i < n; i++)
-			memcpy(want + (write ? sl[i].roff : sl[i].off), from + (write ? sl[i].off : sl[i].roff), sl[i].len);
+		for (uint32_t i = 0; i < n; i++) {
+			const struct mc_be_slice *s = &sl[i];
+			memcpy(want + (write ? s->roff : s->off), from + (write ? s->off : s->roff), s->len);
+		}
 		assert_int_equal(post_wait(&p.a, write ? MC_BE_WRITE : MC_BE_READ, sl, n), MC_OK);
 		assert_memory_equal(to, want, POOL);
 	}
