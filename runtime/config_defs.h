@@ -42,6 +42,9 @@
 	  "Message ring per same-host peer and direction; a power of two, pages are taken on first use")               \
 	X(BOOL, shm_cma, "MC_SHM_CMA", "yes", "", "",                                                                  \
 	  "Copy between processes by process_vm_readv/writev where memory is not mapped")                              \
+	X(ENUM, copy_threads, "MC_COPY_THREADS", "auto", "auto|0|1", "",                                               \
+	  "A second thread that copies part of a large transfer over shared memory; auto: while it has a core to "     \
+	  "itself")                                                                                                    \
 	X(DUR, coll_timeout, "MC_COLL_TIMEOUT", "60s", "1ms..24h", "s",                                                \
 	  "A collective that is not complete after this time ends with an error that names who is missing")            \
 	X(SIZE, coll_short, "MC_COLL_SHORT", "8K", "0..1M", "bytes",                                                   \

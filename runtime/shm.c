@@ -348,6 +348,7 @@ static void shm_close(struct mc_be *be)
 
 	for (; !mc_list_empty(&be->eps); eps++)
 		ep_close(be, mc_container_of(be->eps.next, struct mc_be_ep, link));
+	mc_shm_help_close(be);
 	be->drain_until = mc_now_ns() + SHM_DRAIN_NS; /* for all of them together */
 	for (; !mc_list_empty(&be->mems); mems++)
 		mc_shm_mem_dereg(be, mc_container_of(be->mems.next, struct mc_be_mem, link));

@@ -8,7 +8,8 @@
  * memfds and kernel-named sockets exists that a killed process could leave behind.
  *
  * shm.c: table, open, close, arm, poll; shm_addr.c: addresses; shm_peer.c: peers and their end; shm_send.c, shm_recv.c:
- * messages; shm_mem.c: registrations; shm_post.c: transfers; shm_copy.c: copying bytes.
+ * messages; shm_mem.c: registrations; shm_post.c: transfers; shm_copy.c: copying bytes; shm_help.c: a
+ * second thread that copies.
  */
 #ifndef MC_SHM_H
 #define MC_SHM_H
@@ -36,6 +37,8 @@ enum {
 	SHM_QUANTUM = 1 << 20,  /* bytes that one poll copies: keeps it near or below 1 ms */
 	SHM_INLINE = 256 << 10, /* a post up to this size may be copied inside post */
 	SHM_QUEUE_POSTS = 1024, /* posts waiting per ep before post takes nothing */
+	SHM_HELP_MIN = 512 << 10, /* a second thread helps with so many bytes or more */
+	SHM_SLICE_COST = 64,      /* what a slice takes from the budget of a poll besides its bytes */
 	SHM_CMA_N = 1024,       /* ranges per system call: the kernel's limit */
 	SHM_BLOB_MAX = 96,
 	SHM_ADDR_MAX = 128,
@@ -64,7 +67,8 @@ struct shm_slot {
 	alignas(64) _Atomic uint64_t tail; /* bytes written, only grows; sender's */
 	alignas(64) _Atomic uint64_t head; /* bytes read, only grows; owner's */
 	_Atomic uint32_t waiting;          /* the sender sleeps until there is room */
-	alignas(64) _Atomic uint64_t busy; /* odd: the sender is touching the owner's regions now */
+	alignas(64) _Atomic uint64_t busy; /* odd: the sender is touching the owner's regions now, */
+	alignas(64) _Atomic uint64_t help_busy; /* its helper is */
 };
 
 struct shm_inbox {
@@ -207,7 +211,7 @@ struct mc_be_rmem {
 	uint8_t *map;            /* of byte 0; NULL: CMA */
 	void *map_base;
 	size_t map_len;
-	uint8_t *touched; /* a bit per 64 KiB of the mapping; NULL: huge pages, not worth it */
+	_Atomic uint8_t *touched; /* a bit per 64 KiB of the mapping; NULL: huge pages, not worth it */
 };
 
 struct shm_qev {
@@ -246,6 +250,7 @@ struct mc_be {
 	struct shm_ring *ring[SHM_SLOTS];
 	struct shm_ring *hot[SHM_HOT]; /* whose senders were active lately; NULL: free */
 	struct mc_ratelimit limit;
+	struct shm_help *help; /* NULL: nothing large was moved yet */
 	struct iovec cma_here[SHM_CMA_N], cma_there[SHM_CMA_N];
 };
 
@@ -325,7 +330,27 @@ bool mc_shm_posts_msg(struct mc_be *be, struct mc_be_ep *ep); /* retry the messa
 void mc_shm_posts_end(struct mc_be *be, struct mc_be_ep *ep, mc_status_t s);
 void mc_shm_posts_free(struct mc_be *be);
 
+/* shm_help.c */
+struct shm_post;
+enum shm_moved {
+	SHM_MOVED_PART,  /* the budget is used up */
+	SHM_MOVED_WAITS, /* the helper is at the last of it */
+	SHM_MOVED_ALL,   /* and the post stands behind it, or has failed */
+};
+
+/* May the helper take part in what the post has next, or does it already? */
+bool mc_shm_help_open(struct mc_be *be, struct mc_be_ep *ep, struct shm_post *post, bool nt);
+enum shm_moved mc_shm_help_move(struct mc_be *be, struct shm_post *post, uint64_t *budget);
+void mc_shm_help_cancel(struct mc_be *be, const struct shm_post *post);
+uint64_t mc_shm_help_bytes(const struct mc_be *be); /* that it has copied so far */
+void mc_shm_help_close(struct mc_be *be);
+
 /* shm_copy.c */
+/*
+ * Read before the first write: a write fault maps one page, a read fault all pages around it that exist already, which
+ * makes the first pass over a region about three times cheaper, and allocates nothing more than the write would.
+ */
+void mc_shm_rmem_touch(struct mc_be_rmem *rmem, uint64_t roff, uint64_t len);
 /* One slice into mapped memory. False: nothing was written, the peer has freed the region. */
 bool mc_shm_slice_write(struct mc_be_ep *ep, const struct mc_be_slice *sl);
 /*

@@ -10,34 +10,29 @@
 
 enum {
 	NT_TOTAL_MIN = 256 << 10, /* a small transfer stays in the cache, where its reader finds it */
-	SLICE_COST = 64,          /* what a slice takes from the budget besides its bytes */
 	WINDOW_SHIFT = 16,        /* the kernel maps what it has of 64 KiB around a page that is read first */
 };
 
 /* ---- mapped memory --------------------------------------------------------------------------------------- */
 
-/*
- * Read before the first write: a write fault maps one page, a read fault all pages around it that exist already, which
- * makes the first pass over a region about three times cheaper, and allocates nothing more than the write would.
- */
-static void touch(struct mc_be_rmem *rmem, uint64_t roff, uint64_t len)
+void mc_shm_rmem_touch(struct mc_be_rmem *rmem, uint64_t roff, uint64_t len)
 {
 	uint64_t first = roff >> WINDOW_SHIFT, last = (roff + len - 1) >> WINDOW_SHIFT;
 
-	for (uint64_t w = first; w <= last; w++) {
+	for (uint64_t w = first; rmem->touched != NULL && w <= last; w++) {
 		uint8_t bit = (uint8_t)(1u << (w & 7));
 		uint64_t at = w << WINDOW_SHIFT;
 
-		if ((rmem->touched[w >> 3] & bit) != 0)
+		if ((atomic_load_explicit(&rmem->touched[w >> 3], memory_order_relaxed) & bit) != 0)
 			continue;
-		rmem->touched[w >> 3] |= bit;
+		atomic_fetch_or_explicit(&rmem->touched[w >> 3], bit, memory_order_relaxed);
 		(void)*(const volatile uint8_t *)(rmem->map + (at > roff ? at : roff));
 	}
 }
 
 static uint64_t budget_less(uint64_t budget, uint64_t len)
 {
-	return budget > len + SLICE_COST ? budget - len - SLICE_COST : 0;
+	return budget > len + SHM_SLICE_COST ? budget - len - SHM_SLICE_COST : 0;
 }
 
 /* By force, as mc_copy_prefetch(): gcc drops calls of it. */
@@ -67,8 +62,7 @@ static void move_mapped(struct shm_post *post, struct mc_be_rmem *rmem, uint64_t
 		if (len > 0) {
 			here = (uint8_t *)sl->mem->region.addr + sl->off + post->at_off;
 			if (post->op == MC_BE_WRITE) {
-				if (rmem->touched != NULL)
-					touch(rmem, roff, len);
+				mc_shm_rmem_touch(rmem, roff, len);
 				mc_copy(rmem->map + roff, here, len, nt);
 			} else {
 				mc_copy(here, rmem->map + roff, len, nt);
@@ -196,7 +190,7 @@ static void move_cma(struct mc_be *be, struct shm_post *post, struct mc_be_rmem 
 		}
 	}
 	cma_advance(post, rmem, (uint64_t)got);
-	*budget = budget_less(*budget, (uint64_t)got + (uint64_t)here_n * SLICE_COST);
+	*budget = budget_less(*budget, (uint64_t)got + (uint64_t)here_n * SHM_SLICE_COST);
 }
 
 /* ---- both ------------------------------------------------------------------------------------------------ */
@@ -210,8 +204,7 @@ bool mc_shm_slice_write(struct mc_be_ep *ep, const struct mc_be_slice *sl)
 	atomic_store(&ep->ctl->busy, busy); /* see below */
 	live = mc_shm_rmem_live(rmem);
 	if (live) {
-		if (rmem->touched != NULL)
-			touch(rmem, sl->roff, sl->len);
+		mc_shm_rmem_touch(rmem, sl->roff, sl->len);
 		memcpy(rmem->map + sl->roff, (const uint8_t *)sl->mem->region.addr + sl->off, sl->len);
 	}
 	atomic_store_explicit(&ep->ctl->busy, busy + 1, memory_order_release);
@@ -229,8 +222,12 @@ bool mc_shm_post_move(struct mc_be *be, struct mc_be_ep *ep, struct shm_post *po
 		struct mc_be_rmem *rmem = post->slice[post->at].rmem;
 
 		if (!mc_shm_rmem_live(rmem)) {
+			mc_shm_help_cancel(be, post);
 			post->status = MC_ERR_STALE;
 			post->why = "the peer freed the region";
+		} else if (rmem->map != NULL && mc_shm_help_open(be, ep, post, nt)) {
+			if (mc_shm_help_move(be, post, budget) != SHM_MOVED_ALL)
+				break;
 		} else if (rmem->map != NULL) {
 			move_mapped(post, rmem, budget, nt);
 		} else {

@@ -81,15 +81,15 @@ static bool may_go_on(const struct mc_be *be, pid_t pid, int64_t deadline)
 	return true;
 }
 
-/* Wait until the sender in this slot has finished the portion it is copying. False: it did not in time. */
-static bool slot_drain(const struct mc_be *be, struct shm_slot *slot, int64_t deadline)
+/* Wait until the sender in this slot, or its helper, has finished the portion it is copying. False: not in time. */
+static bool slot_drain(const struct mc_be *be, struct shm_slot *slot, _Atomic uint64_t *counter, int64_t deadline)
 {
-	uint64_t busy = atomic_load(&slot->busy);
+	uint64_t busy = atomic_load(counter);
 	pid_t pid = (pid_t)slot->pid;
 
 	if ((busy & 1) == 0 || (atomic_load(&slot->state) & UINT32_MAX) != SHM_READY)
 		return true;
-	for (uint32_t spins = 1; atomic_load(&slot->busy) == busy; spins++) {
+	for (uint32_t spins = 1; atomic_load(counter) == busy; spins++) {
 		if (spins % 64 != 0)
 			continue;
 		bool late = mc_now_ns() > deadline;
@@ -108,11 +108,14 @@ void mc_shm_mem_dereg(struct mc_be *be, struct mc_be_mem *mem)
 	int64_t deadline = be->drain_until != 0 ? be->drain_until : mc_now_ns() + SHM_DRAIN_NS;
 
 	atomic_store(&be->box->key[mem->place], 0);
-	for (uint32_t i = 0; i < n && i < SHM_SLOTS; i++)
-		if (!slot_drain(be, &be->box->slot[i], deadline))
+	for (uint32_t i = 0; i < n && i < SHM_SLOTS; i++) {
+		struct shm_slot *slot = &be->box->slot[i];
+
+		if (!slot_drain(be, slot, &slot->busy, deadline) || !slot_drain(be, slot, &slot->help_busy, deadline))
 			mc_warn("shm: process %u stands still in the middle of a copy; should it go on, it touches "
 				"region %llu after its end",
-				be->box->slot[i].pid, (unsigned long long)mem->region.id);
+				slot->pid, (unsigned long long)mem->region.id);
+	}
 	mc_list_del(&mem->link);
 	free(mem);
 }

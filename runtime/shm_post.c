@@ -189,10 +189,13 @@ void mc_shm_posts_run(struct mc_be *be)
 		struct shm_post *post = mc_container_of(ep->posts.next, struct shm_post, link);
 		uint64_t turn = budget < TURN ? budget : TURN, left = turn;
 
-		if (!mc_shm_post_move(be, ep, post, &left))
+		if (!mc_shm_post_move(be, ep, post, &left)) {
 			mc_list_add_tail(&be->working, &ep->work);
-		else if (!post_finish(be, ep, post))
+			if (left == turn)
+				break; /* the helper is at its last bytes */
+		} else if (!post_finish(be, ep, post)) {
 			mc_shm_block(be, ep);
+		}
 		budget -= turn > left ? turn - left : 1; /* a post of nothing but a message costs, too */
 	}
 	be->budget = budget;
@@ -210,6 +213,7 @@ void mc_shm_posts_end(struct mc_be *be, struct mc_be_ep *ep, mc_status_t s)
 	while (!mc_list_empty(&ep->posts)) {
 		struct shm_post *post = mc_container_of(ep->posts.next, struct shm_post, link);
 
+		mc_shm_help_cancel(be, post);
 		post->status = s;
 		post_end(be, ep, post);
 	}

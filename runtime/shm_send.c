@@ -93,6 +93,7 @@ mc_status_t mc_shm_slot_claim(struct mc_be *be, struct mc_be_ep *ep, char *text,
 	atomic_store(&slot->closed, 0);
 	atomic_store(&slot->waiting, 0);
 	atomic_store(&slot->busy, 0);
+	atomic_store(&slot->help_busy, 0);
 	atomic_store(&slot->state, SHM_READY);
 	bell(be, ep, true);
 	return MC_OK;

@@ -357,7 +357,8 @@ enum {
 	FRAME_DATA_OFF = 36,
 	FRAME_CRC_OFF = 40,
 	FRAME_ZERO_OFF = 44,
-	FRAME_MAC_OFF = 48
+	FRAME_MAC_OFF = 48,
+	MAC_BODY_MAX = 256 /* longest body whose mac is computed with the header's in one go */
 };
 
 /* msg: MC_FRAME_LEN bytes at least. False: another magic or version. */
@@ -381,8 +382,10 @@ bool mc_frame_peek(const void *msg, size_t len, struct mc_frame *out)
 }
 
 /*
- * SipHash-2-4 of 128 bits: every message has a mac, and BLAKE2b would take longer than all the rest of a short one. The
- * body's is computed first and stands in the header in the place of the mac when the header's is computed.
+ * SipHash-2-4 of 128 bits: every message has a mac, and BLAKE2b would take longer than all the rest of a short one. A
+ * short body goes through it together with the header. Of a long one it is computed first and stands in the header in
+ * the place of the mac when the header's is computed. The header says how long the body is, so that no message of one
+ * kind is one of the other.
  */
 static void frame_mac(const uint8_t head[MC_FRAME_LEN], const void *body, uint32_t body_len,
 		      const struct mc_mac_key *key, uint8_t out[MC_MAC_LEN])
@@ -390,11 +393,18 @@ static void frame_mac(const uint8_t head[MC_FRAME_LEN], const void *body, uint32
 	memset(out, 0, MC_MAC_LEN);
 #ifdef MC_HAVE_SODIUM
 	if (key != NULL && key->set) {
-		uint8_t with_body[MC_FRAME_LEN];
+		uint8_t all[FRAME_CRC_OFF + MAC_BODY_MAX];
 
-		memcpy(with_body, head, FRAME_MAC_OFF);
-		crypto_shorthash_siphashx24(with_body + FRAME_MAC_OFF, body, body_len, key->frame);
-		crypto_shorthash_siphashx24(out, with_body, sizeof(with_body), key->frame + MC_MAC_LEN);
+		if (body_len <= MAC_BODY_MAX) {
+			memcpy(all, head, FRAME_CRC_OFF);
+			if (body_len > 0)
+				memcpy(all + FRAME_CRC_OFF, body, body_len);
+			crypto_shorthash_siphashx24(out, all, FRAME_CRC_OFF + body_len, key->frame + MC_MAC_LEN);
+			return;
+		}
+		memcpy(all, head, FRAME_MAC_OFF);
+		crypto_shorthash_siphashx24(all + FRAME_MAC_OFF, body, body_len, key->frame);
+		crypto_shorthash_siphashx24(out, all, MC_FRAME_LEN, key->frame + MC_MAC_LEN);
 	}
 #else
 	(void)head;
