@@ -24,8 +24,8 @@ static bool user_set(const char *name)
 }
 
 /*
- * Only UCX before 1.14 needs it (ucx_meet.c), and not all that can be set goes with it: its new protocols (1.13.1) write
- * past an array of theirs when they send a header and ask for a reply, as OPEN does.
+ * Only UCX before 1.14 needs it (ucx_meet.c), and not all that can be set goes with it: its new protocols (1.13.1)
+ * write past an array of theirs when they send a header and ask for a reply, as OPEN does.
  */
 static bool wants_calm(void)
 {

@@ -7,8 +7,8 @@
  * for its connection, which it does for a whole round trip (ucp_request.c, ucp_request_send_state_ff; openucx pull
  * request 8175). So that the reply never waits:
  *
- *   1. each end makes its UCX endpoint and flushes it, which is over when the connection stands; then it gives it HELLO,
- *      which leaves at once, without UCX's handshake. Who gets a HELLO and has no link yet makes one.
+ *   1. each end makes its UCX endpoint and flushes it, which is over when the connection stands; then it gives it
+ *      HELLO, which leaves at once, without UCX's handshake. Who gets a HELLO and has no link yet makes one.
  *   2. the end with the smaller epoch, its HELLO gone and the other's come, sends OPEN, which does make UCX shake
  *      hands: the other's connection stands and carries nothing, so the reply goes out at once.
  *   3. with OPEN sent, or come, the link is up. Before that nothing else is given to it.
