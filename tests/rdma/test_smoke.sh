@@ -38,7 +38,7 @@ status=0
 at_most "status of the doctor" $status 1
 has out 'rdma-device +.*rxa0, rxa1, rxb0, rxb1, rxe0, siw0'
 has out 'port-state +rxa0:1 ACTIVE'
-has out '^RDMA: 6 devices, 6 of 6 ports active'
+has out '^RDMA: 10 devices, 10 of 10 ports active'
 has out 'rdma-cgroup +no limit'
 has out '^ok +port-rate'
 has out '^ok +roce-gid +rxa0:1 index 1, rxa1:1 index 1, rxb0:1 index 1, rxb1:1 index 1, rxe0:1 index 1$'
@@ -50,7 +50,7 @@ within 5000 down || fail "rxa1 stays up"
 "$mcinfo" doctor >out 2>err || true
 has out '^(FAIL|WARN) +port-state' 1
 has out 'rxa1:1 DOWN'
-has out '^RDMA: 6 devices, [45] of 6 ports active'
+has out '^RDMA: 10 devices, [89] of 10 ports active'
 "$mcinfo" devices >out 2>err || true
 has out 'port 1 +DOWN'
 checks=$((checks + 1))
