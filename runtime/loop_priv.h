@@ -29,6 +29,7 @@ struct loop_op {
 	uint64_t at_off; /* bytes of that slice already moved */
 	size_t msg_len;
 	struct loop_item *copy; /* message already copied (MC_SEND_COPY, POST_MSG) */
+	struct loop_item *end;  /* for its DONE or SENT: to report it needs no memory */
 	union {
 		struct iovec iov[LOOP_IOV_MAX];
 		struct mc_be_slice slice[LOOP_TAKE_MAX];

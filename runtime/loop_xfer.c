@@ -57,8 +57,8 @@ static void event_add(struct mc_be *be, struct loop_item *it)
 }
 
 /*
- * An event without bytes. It cannot be dropped, so a failed allocation loses the backend; items are pooled, so only
- * early.
+ * An event without bytes that ends no op. It cannot be dropped, so a failed allocation loses the backend; items are
+ * pooled, so only early.
  */
 void mc_loop_event(struct mc_be *be, struct mc_be_ep *ep, enum mc_be_kind kind, mc_status_t status, uint64_t cookie)
 {
@@ -103,7 +103,18 @@ static struct loop_op *op_get(struct mc_be *be, struct mc_be_ep *ep)
 	if (op == NULL)
 		return NULL;
 	memset(op, 0, offsetof(struct loop_op, iov));
-	return op;
+	op->end = item_get(be, 0);
+	if (op->end != NULL)
+		return op;
+	mc_list_add_tail(&be->free_ops, &op->link);
+	return NULL;
+}
+
+/* One that was not started. */
+static void op_put(struct mc_be *be, struct loop_op *op)
+{
+	mc_loop_item_put(be, op->end);
+	mc_list_add_tail(&be->free_ops, &op->link);
 }
 
 /* Take an op out of its fifo and report it, when it has something to report. */
@@ -113,10 +124,13 @@ static void op_end(struct mc_be_ep *ep, struct loop_op *op, mc_status_t status)
 
 	mc_list_del(&op->link);
 	ep->fifo_n--;
-	if (op->kind == OP_POST)
-		mc_loop_event(be, NULL, MC_EV_DONE, status, op->cookie);
-	else if (!op->is_copy)
-		mc_loop_event(be, NULL, MC_EV_SENT, status, op->cookie);
+	op->end->ev.kind = op->kind == OP_POST ? MC_EV_DONE : MC_EV_SENT;
+	op->end->ev.status = status;
+	op->end->ev.cookie = op->cookie;
+	if (op->kind == OP_POST || !op->is_copy)
+		event_add(be, op->end);
+	else
+		mc_loop_item_put(be, op->end);
 	if (op->copy != NULL)
 		mc_loop_item_put(be, op->copy);
 	mc_list_add_tail(&be->free_ops, &op->link);
@@ -309,7 +323,7 @@ static mc_status_t send_locked(struct mc_be_ep *ep, const struct iovec *iov, uin
 	if (op->is_copy) {
 		op->copy = msg_gather(ep->be, iov, n, len);
 		if (op->copy == NULL) {
-			mc_list_add_tail(&ep->be->free_ops, &op->link);
+			op_put(ep->be, op);
 			return MC_ERR_AGAIN;
 		}
 	}
@@ -376,7 +390,7 @@ static mc_status_t post_locked(struct mc_be_ep *ep, const struct mc_be_post *p, 
 		op->msg_len = p->msg_len;
 		op->copy = msg_gather(ep->be, &iov, 1, p->msg_len);
 		if (op->copy == NULL) {
-			mc_list_add_tail(&ep->be->free_ops, &op->link);
+			op_put(ep->be, op);
 			return p->n == 0 ? MC_ERR_AGAIN : MC_OK;
 		}
 	}
