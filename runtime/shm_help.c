@@ -4,16 +4,19 @@
  *
  * One job at a time: the slices of one post with one remote region. Whoever polls and the helper take chunks from it
  * until there are none; neither waits for the other. The helper is asleep otherwise, and never needed: it is woken, and
- * what it has not taken by then others do. It is scheduled as a batch job, so that on a core that has other work to do
- * it waits for its turn instead of interrupting; when it finds that it had to wait, it is left asleep for some time.
+ * what it has not taken by then others do. It is woken only while the host has an idle core. It is scheduled as a batch
+ * job, so that on a core that has other work to do all the same it waits for its turn instead of interrupting; when it
+ * finds that it had to wait, it is left asleep for some time.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -27,8 +30,11 @@ enum {
 	LATE_NS = 300000,        /* woken, and not there for so long, or stopped in the middle: its core is wanted */
 	SPIN_NS = 20000,         /* stays awake for the next job */
 	SPIN_LOOKS = 64,         /* between looks at the clock */
-	REST_MIN_NS = 10000000,  /* left asleep for so long when it was late: twice as long each time, half when not */
-	REST_MAX_NS = 640000000,
+	REST_MIN_NS = 10000000,  /* left asleep for so long when it was late, and twice as long each time, */
+	REST_MAX_NS = 2000000000,
+	REST_TIMES = 32,         /* but so many times what it was late, */
+	GOOD_JOBS = 32,          /* and half as long after so many jobs at which it was not */
+	LOOK_NS = 200000,        /* between looks for an idle core */
 };
 
 enum { COPY_AUTO, COPY_NEVER, COPY_ALWAYS }; /* MC_COPY_THREADS */
@@ -38,7 +44,7 @@ struct shm_help {
 	alignas(64) _Atomic uint32_t state; /* enum shm_job; futex word of the helper */
 	_Atomic bool asleep, stop;
 	_Atomic bool stale;                 /* the peer has freed the region */
-	_Atomic bool late;                  /* the helper's word to whoever polls */
+	_Atomic int64_t late_ns;            /* the helper's word to whoever polls */
 	_Atomic uint64_t helped;            /* bytes that it has copied */
 	alignas(64) _Atomic uint64_t next;  /* slice << 32 | piece of it: what is to be taken next */
 	/* constant while a job is open */
@@ -50,7 +56,11 @@ struct shm_help {
 	int64_t opened_ns;
 	/* of whoever polls */
 	const struct shm_post *post; /* whose job it is; NULL: none */
-	int64_t rest_ns, rest_until_ns;
+	int64_t rest_ns, rest_until_ns, look_ns;
+	uint32_t good;
+	int load_fd;                 /* /proc/loadavg */
+	long cores_n;                /* of the host */
+	bool idle;                   /* one of them was at the last look */
 	cpu_set_t cores;             /* of the thread that started the helper */
 	int apart;                   /* the core of whoever opened the last job: the helper is kept off it; -1: none */
 	bool always, off;
@@ -150,22 +160,22 @@ static uint64_t chunk_copy(struct shm_help *h, const struct chunk *c)
 static void help(struct shm_help *h)
 {
 	int64_t began = mc_now_ns(), now;
-	bool late = began - h->opened_ns > LATE_NS;
+	int64_t took = began - h->opened_ns;
 	uint64_t busy = atomic_load_explicit(&h->ctl->help_busy, memory_order_relaxed);
 	struct chunk c;
 
-	while ((!late || h->always) && chunk_take(h, &c)) {
+	while ((took <= LATE_NS || h->always) && chunk_take(h, &c)) {
 		atomic_store(&h->ctl->help_busy, ++busy); /* odd: before the key is looked at */
 		uint64_t n = chunk_copy(h, &c);
 		mc_copy_fence(h->nt);
 		atomic_fetch_add_explicit(&h->helped, n, memory_order_relaxed);
 		atomic_store_explicit(&h->ctl->help_busy, ++busy, memory_order_release);
 		now = mc_now_ns();
-		late = now - began > LATE_NS;
+		took = now - began;
 		began = now;
 	}
-	if (late)
-		atomic_store(&h->late, true);
+	if (took > LATE_NS)
+		atomic_store(&h->late_ns, took);
 	atomic_store(&h->state, JOB_NONE);
 }
 
@@ -240,6 +250,8 @@ static struct shm_help *helper(struct mc_be *be)
 			return NULL;
 		*h = (struct shm_help){
 			.rest_ns = REST_MIN_NS, .apart = -1, .always = be->config->copy_threads == COPY_ALWAYS};
+		h->load_fd = h->always ? -1 : open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+		h->cores_n = sysconf(_SC_NPROCESSORS_ONLN);
 		h->off = be->config->copy_threads == COPY_NEVER ||
 			 sched_getaffinity(0, sizeof(h->cores), &h->cores) != 0 ||
 			 (!h->always && CPU_COUNT(&h->cores) < 2);
@@ -253,13 +265,40 @@ static struct shm_help *helper(struct mc_be *be)
 /* Was it late? Then its core is wanted by others, who are not to be bothered for some time. */
 static bool resting(struct shm_help *h, int64_t now)
 {
-	if (atomic_exchange(&h->late, false)) {
+	int64_t late = atomic_exchange(&h->late_ns, 0);
+
+	if (late > 0) {
+		h->rest_ns = h->rest_ns * 2 > late * REST_TIMES ? h->rest_ns * 2 : late * REST_TIMES;
+		if (h->rest_ns > REST_MAX_NS)
+			h->rest_ns = REST_MAX_NS;
 		h->rest_until_ns = now + h->rest_ns;
-		h->rest_ns = h->rest_ns < REST_MAX_NS ? h->rest_ns * 2 : REST_MAX_NS;
-	} else if (now >= h->rest_until_ns && h->rest_ns > REST_MIN_NS) {
-		h->rest_ns /= 2;
+		h->good = 0;
+	} else if (now >= h->rest_until_ns && ++h->good >= GOOD_JOBS) {
+		h->rest_ns = h->rest_ns / 2 > REST_MIN_NS ? h->rest_ns / 2 : REST_MIN_NS;
+		h->good = 0;
 	}
-	return !h->always && now < h->rest_until_ns;
+	return now < h->rest_until_ns;
+}
+
+/* The kernel says how many threads run or want to; one of them is this one, another the helper if it is awake. */
+static bool idle_core(struct shm_help *h, int64_t now)
+{
+	char text[64] = "";
+	const char *p = text;
+	long running;
+
+	if (h->load_fd < 0 || now < h->look_ns)
+		return h->load_fd < 0 || h->idle;
+	h->look_ns = now + LOOK_NS;
+	if (pread(h->load_fd, text, sizeof(text) - 1, 0) <= 0)
+		return true;
+	for (int i = 0; i < 3 && p != NULL; i++) { /* behind the three averages */
+		p = strchr(p, ' ');
+		p = p != NULL ? p + 1 : NULL;
+	}
+	running = p != NULL ? strtol(p, NULL, 10) : 0;
+	h->idle = running - (atomic_load(&h->asleep) ? 0 : 1) < h->cores_n;
+	return h->idle;
 }
 
 /* Slices of the post from where it stands with the same region. */
@@ -287,7 +326,7 @@ bool mc_shm_help_open(struct mc_be *be, struct mc_be_ep *ep, struct shm_post *po
 	end = same_region(post, &bytes);
 	h = bytes >= SHM_HELP_MIN ? helper(be) : NULL;
 	now = h != NULL ? mc_now_ns() : 0;
-	if (h == NULL || resting(h, now))
+	if (h == NULL || (!h->always && (resting(h, now) || !idle_core(h, now))))
 		return false;
 	h->slice = post->slice;
 	h->end = end;
@@ -371,6 +410,8 @@ void mc_shm_help_close(struct mc_be *be)
 		pthread_join(h->thread, NULL);
 	}
 	mc_debug("shm: a second thread has copied %llu bytes", (unsigned long long)mc_shm_help_bytes(be));
+	if (h->load_fd >= 0)
+		close(h->load_fd);
 	free(h);
 	be->help = NULL;
 }
