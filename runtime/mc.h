@@ -215,9 +215,9 @@ MC_API MC_CHECK mc_status_t mc_connect(struct mc_ctx *ctx, uint32_t peer, int64_
  */
 
 /**
- * mc_peer_find() - wait until the directory has at least  peers of other jobs that fit.
- * : NULL: any. : fnmatch(3) pattern of the job's name, NULL: any.
- * : gets the first  of their numbers, by job name and rank. *n_out: how many there are.
+ * mc_peer_find() - wait until the directory has at least @min_n peers of other jobs that fit.
+ * @role: NULL: any. @job_pattern: fnmatch(3) pattern of the job's name, NULL: any.
+ * @peer: gets the first @room of their numbers, by job name and rank. *n_out: how many there are.
  * Return: MC_OK; MC_ERR_TIMEOUT (fewer are there); MC_ERR_DIRECTORY (it does not answer, or refuses: logged; also when
  *         enough peers are known from before); MC_ERR_UNSUPPORTED (no MC_ETCD); MC_ERR_INVAL, MC_ERR_NOMEM.
  */

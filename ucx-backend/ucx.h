@@ -3,16 +3,16 @@
  * ucx.h - inside of the UCX backend. One mc_be is one UCX context and worker.
  *
  * A link is the connection to one incarnation of a peer's mc_be, shared by all eps to it. It is made by ep_connect
- * here, or by
- * a HELLO from there. Each link numbers its messages; the first is HELLO, which carries the sender's address. So either
- * side can answer the other, knows who speaks, and puts messages in order whatever way UCX moved them.
+ * here, or by a HELLO from there. Each link numbers its messages; the first is HELLO, which carries the sender's
+ * address. So either side can answer the other, knows who speaks, and puts messages in order whatever way UCX moved
+ * them.
  *
  * UCX calls back from inside its progress. Callbacks only note what happened (inbox, link->err, finished ops); poll
  * works the notes off afterwards, so that nothing re-enters UCX.
  *
  * ucx.c: table, open, close, arm, poll; ucx_conf.c: settings, devices; ucx_addr.c: addresses, death of same-host peers;
- * ucx_link.c: links and eps; ucx_meet.c: how
- * the two ends of a link meet; ucx_msg.c: messages; ucx_mem.c: regions; ucx_post.c: transfers.
+ * ucx_link.c: links and eps; ucx_meet.c: how the two ends of a link meet; ucx_msg.c: messages; ucx_mem.c: regions;
+ * ucx_post.c: transfers.
  */
 #ifndef MC_UCX_H
 #define MC_UCX_H
@@ -89,7 +89,8 @@ struct ucx_link {
 	uint64_t ops_bytes;
 	bool farewell, direct; /* direct: one-sided transfers reach the peer's memory */
 	bool sent_bye, starved;
-	bool calm, unsaid;     /* calm: see ucx_meet.c; unsaid: our HELLO has not left yet */
+	bool calm;             /* see ucx_meet.c */
+	bool unsaid, stands;   /* unsaid: our HELLO has not left yet; stands: the connection does */
 	ucs_status_t err;      /* from UCX, not handled yet */
 	bool peer_left, dying; /* dying: its process or mc_be is gone; what it sent is still to be read */
 	int pidfd, pipe;       /* watched for that; -1: not */
@@ -123,7 +124,7 @@ struct mc_be_rmem {
 	bool stale;
 };
 
-enum ucx_op_kind { OP_SEND, OP_COPY, OP_CTL, OP_POST };
+enum ucx_op_kind { OP_SEND, OP_COPY, OP_CTL, OP_POST, OP_MEET };
 
 /* One call under way. */
 struct ucx_op {
@@ -228,6 +229,7 @@ void mc_ucx_links_free(struct mc_be *be);
 /* ucx_meet.c */
 void mc_ucx_meet_begin(struct ucx_link *link); /* our HELLO, now or when it can */
 void mc_ucx_meet_on(struct ucx_link *link);    /* the next step, if its time has come: the peer's HELLO is here */
+void mc_ucx_meet_stands(struct ucx_link *link, ucs_status_t st); /* the flush has ended */
 void mc_ucx_meet_up(struct ucx_link *link);    /* OPEN is here */
 void mc_ucx_meet_run(struct mc_be *be);        /* after progress, while be->unsaid_n > 0 */
 void mc_ucx_meet_drop(struct ucx_link *link);  /* it has ended */

@@ -24,6 +24,23 @@ static bool user_set(const char *name)
 }
 
 /*
+ * Only UCX before 1.14 needs it (ucx_meet.c), and not all that can be set goes with it: its new protocols (1.13.1)
+ * write past an array of theirs when they send a header and ask for a reply, as OPEN does.
+ */
+static bool wants_calm(void)
+{
+	static const char *const against[] = {"UCX_PROTO_ENABLE", "UCX_RESOLVE_REMOTE_EP_ID", "UCX_TCP_TX_SEG_SIZE",
+					      "UCX_TCP_MAX_IOV"};
+	unsigned major, minor, release;
+
+	for (size_t i = 0; i < MC_ARRAY_LEN(against); i++)
+		if (user_set(against[i]))
+			return false;
+	ucp_get_version(&major, &minor, &release);
+	return major == 1 && minor < 14;
+}
+
+/*
  * Our defaults. key: as ucp_config_modify() wants it, env: the variable that overrules it.
  * MM_ERROR_HANDLING: without it UCX will not use shared memory on connections that must survive a peer's death.
  * SEG_SIZE: UCX cuts what goes over TCP into pieces of 8 and 64 KiB and puts them together in fresh memory at the other
@@ -194,8 +211,7 @@ static void resources_read(struct mc_be *be, int rma)
 						 name);
 	}
 	free(text);
-	/* HELLO has to go in one piece. */
-	if (tcp && used > 0 && !user_set("UCX_TCP_TX_SEG_SIZE") && !user_set("UCX_RESOLVE_REMOTE_EP_ID"))
+	if (tcp && used > 0 && wants_calm())
 		be->addr_flags |= UCX_ADDR_CALM;
 	be->copies = !(be->addr_flags & UCX_ADDR_RDMA);
 	/* Over shared memory nothing would check the addresses of a put, so only who asks for it gets it. */

@@ -85,6 +85,8 @@ void mc_ucx_op_end(struct ucx_op *op)
 		link->sent_bye = true;
 		be->kick = true;
 	}
+	if (op->kind == OP_MEET)
+		mc_ucx_meet_stands(link, op->native);
 	if (op->kind == OP_SEND || op->kind == OP_POST)
 		mc_ucx_event(be, op->kind == OP_POST ? MC_EV_DONE : MC_EV_SENT, op->status, op->native, op->cookie,
 			     NULL, NULL);
