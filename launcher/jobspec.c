@@ -231,13 +231,23 @@ int mc_job_add_rdma_limit(struct mc_job *job, const char *value, struct mc_err *
 	return 0;
 }
 
+/* A number and a unit such as Gi or m. */
+static bool is_amount(const char *s)
+{
+	size_t number = strspn(s, "0123456789."), unit = strlen(s + number);
+
+	return s[0] >= '0' && s[0] <= '9' && number <= 20 && unit <= 2 && strspn(s + number, "kKMGTPEim") == unit;
+}
+
 int mc_job_add_resource(struct mc_job *job, const char *value, struct mc_err *err)
 {
-	size_t name = strcspn(value, "="), amount = value[name] == '=' ? strlen(value + name + 1) : 0;
+	size_t name = strcspn(value, "=");
+	uint32_t nodes;
 
-	if (name == 0 || amount == 0 || name > 253 || amount > 30 ||
-	    strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./") != name ||
-	    strspn(value + name + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.") != amount)
+	if (strncmp(value, "nodes=", 6) == 0 && (!mc_text_count(value + 6, &nodes) || nodes == 0))
+		return mc_err_set(err, "resource is \"%.60s\", but the number of nodes must be 1 or more", value);
+	if (name == 0 || name > 253 || value[name] != '=' || !is_amount(value + name + 1) ||
+	    strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./") != name)
 		return mc_err_set(err, "resource is \"%.60s\", but must be NAME=AMOUNT, e.g. rdma/hca=1 or memory=64Gi",
 				  value);
 	mc_strv_set_pair(&job->resource, value);

@@ -5,9 +5,11 @@
 #include "watch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "mc.h"
 
@@ -84,8 +86,21 @@ bool mc_info_number(const char *text, uint32_t *out)
 	return true;
 }
 
+/* Started with 0, 1 or 2 closed, files of ours would land there. What is written to such a one still fails. */
+static void open_std(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		(void)close(fd);
+}
+
 int main(int argc, char **argv)
 {
+	open_std();
 	if (argc < 2) {
 		fprintf(stderr, "mcinfo: which command? try mcinfo --help\n");
 		return 2;

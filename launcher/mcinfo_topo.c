@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "mcinfo.h"
@@ -129,12 +130,24 @@ static int plot(const struct mc_topo *t, const struct mc_topo_show *show, const 
 	return r == MC_INFO_RUN_ABSENT ? no_program() : 1;
 }
 
+/* What stands at the picture's place is replaced: let it be a file, and not a device that happens to have that name. */
+static bool plot_place_ok(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) != 0 || S_ISREG(st.st_mode))
+		return true;
+	fprintf(stderr, "mcinfo: --plot %s: this is not a file that could be replaced; give the name of a new one\n",
+		path);
+	return false;
+}
+
 static int show_topo(const struct mc_topo *t, const struct opts *o, const struct mc_topo_show *show)
 {
 	bool ok;
 
 	if (o->plot != NULL)
-		return plot(t, show, o->plot);
+		return plot_place_ok(o->plot) ? plot(t, show, o->plot) : 1;
 	if (o->json)
 		ok = mc_topo_print_json(t, show, stdout);
 	else if (o->dot)

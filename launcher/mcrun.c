@@ -322,7 +322,9 @@ int main(int argc, char **argv)
 	}
 	mc_job_free(&cli);
 	mc_job_free(&job);
-	if (fflush(stdout) != 0 && code == 0)
+	if (fflush(stdout) != 0 && code == 0) {
+		(void)fprintf(stderr, "mcrun: cannot write the output: %s\n", strerror(errno));
 		code = 1;
+	}
 	_exit(code); /* without exit handlers: libpmix's thread may still be at work */
 }

@@ -115,6 +115,19 @@ static void add_interfaces(struct mc_strv *list, uint16_t port)
 	freeifaddrs(all);
 }
 
+bool mc_addr_loopback(void)
+{
+	struct ifaddrs *all = NULL;
+	bool found = false;
+
+	if (getifaddrs(&all) != 0)
+		return true;
+	for (struct ifaddrs *i = all; i != NULL; i = i->ifa_next)
+		found |= i->ifa_addr != NULL && (i->ifa_flags & IFF_UP) != 0 && is_loopback(i->ifa_addr);
+	freeifaddrs(all);
+	return found;
+}
+
 static char *join(const struct mc_strv *list)
 {
 	char *text = mc_xstrdup("");

@@ -5,6 +5,8 @@
 
 #include "hosts.h"
 
+/* Is there a loopback interface that is up and has an address? True also where that cannot be told. */
+bool mc_addr_loopback(void);
 /* A listening socket on a port of the kernel's choice, for IPv6 and IPv4. */
 int mc_addr_listen(uint16_t *port_out, struct mc_err *err);
 /*

@@ -141,6 +141,7 @@ static int open_signals(struct run *r)
 	(void)sigaddset(&block, SIGCHLD);
 	(void)signal(SIGCHLD, SIG_DFL); /* inherited as ignored it would take our children's ends from us */
 	(void)signal(SIGPIPE, SIG_IGN); /* a reader that leaves, or garbage on the PMIx port, must not end the job */
+	(void)signal(SIGXFSZ, SIG_IGN); /* nor a log file that has reached ulimit -f: it is full */
 	(void)sigprocmask(SIG_BLOCK, &block, NULL);
 	r->sig = (struct mc_source){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal};
 	return r->sig.fd < 0 || !mc_source_arm(r->epoll, &r->sig, EPOLLIN) ? -1 : 0;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "netaddr.h"
 #include "server.h"
 #include "server_job.h"
 #include "server_net.h"
@@ -242,6 +243,11 @@ int mc_server_start(const struct mc_server_cfg *cfg, struct mc_server **server_o
 	the_server = s;
 	set_own_environment(cfg->tmpdir, cfg->job->fail == MC_FAIL_RESTART);
 	pmix_status_t rc = init_library(cfg);
+	if (rc != PMIX_SUCCESS && !mc_addr_loopback())
+		return mc_err_set(err,
+				  "the PMIx server does not start: %s (%d); it needs the loopback interface, which is "
+				  "down here: ip link set lo up",
+				  PMIx_Error_string(rc), rc);
 	if (rc != PMIX_SUCCESS)
 		return mc_err_set(err, "the PMIx server does not start: %s (%d); is libpmix complete and %s writable?",
 				  PMIx_Error_string(rc), rc, cfg->tmpdir);

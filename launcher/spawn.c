@@ -33,7 +33,8 @@ static int child_setup(const struct mc_spawn *s, pid_t parent)
 	for (int i = 0; i < 3; i++)
 		if (dup2(fd[i], i) < 0)
 			return errno;
-	(void)signal(SIGPIPE, SIG_DFL); /* mcrun ignores it; what mcrun's caller ignores (nohup) stays so */
+	(void)signal(SIGPIPE, SIG_DFL); /* mcrun ignores these two; what mcrun's caller ignores (nohup) stays so */
+	(void)signal(SIGXFSZ, SIG_DFL);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	return 0;

@@ -155,8 +155,10 @@ bool perf_report_write(struct perf_report *r, const char *path, struct perf_err 
 {
 	FILE *table_to = path != NULL && strcmp(path, "-") == 0 ? stderr : stdout;
 
-	fprintf(table_to, "%s\n", r->table);
-	fflush(table_to);
+	if (fprintf(table_to, "%s\n", r->table) < 0 || fflush(table_to) != 0) {
+		perf_err_set(err, "cannot write the output: %s", strerror(errno));
+		return false;
+	}
 	if (r->broken) {
 		perf_err_set(err, "out of memory: the report is not complete");
 		return false;

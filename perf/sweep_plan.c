@@ -107,7 +107,7 @@ bool sweep_plan_make(const struct sweep_opts *o, uint32_t ranks, const struct pe
 	uint64_t least, share;
 
 	if (ranks < 2 || (o->pattern == SWEEP_PAIR && ranks % 2 != 0)) {
-		perf_err_set(err, "%u ranks: %s; start it as mcrun -n N mcperf %s ...", ranks,
+		perf_err_set(err, "%u rank%s: %s; start it as mcrun -n N mcperf %s ...", ranks, ranks == 1 ? "" : "s",
 			     ranks < 2 ? "one alone has nobody to send to" : "pairs need an even number", o->cmd);
 		return false;
 	}

@@ -10,7 +10,7 @@
  *    freed while another thread still uses it. Two contexts share nothing.
  *  - a structure whose first member is `size` is versioned: set it to sizeof(that structure), zero the rest, fill in.
  *  - nothing here aborts, exits, installs a signal handler or writes to stdout. (UCX, where it is built in, installs
- * handlers for fatal signals when it is loaded, unless the environment says UCX_HANDLE_ERRORS=none.)
+ *    handlers for fatal signals when it is loaded, unless the environment says UCX_HANDLE_ERRORS=none.)
  */
 #ifndef MC_H
 #define MC_H
@@ -215,9 +215,10 @@ MC_API MC_CHECK mc_status_t mc_connect(struct mc_ctx *ctx, uint32_t peer, int64_
  */
 
 /**
- * mc_peer_find() - wait until the directory has at least  peers of other jobs that fit.
- * : NULL: any. : fnmatch(3) pattern of the job's name, NULL: any.
- * : gets the first  of their numbers, by job name and rank. *n_out: how many there are.
+ * mc_peer_find() - wait until the directory has at least @min_n peers of other jobs that fit.
+ * @role: NULL: any.
+ * @job_pattern: fnmatch(3) pattern of the job's name, NULL: any.
+ * @peer: gets the first @room of their numbers, by job name and rank. *n_out: how many there are.
  * Return: MC_OK; MC_ERR_TIMEOUT (fewer are there); MC_ERR_DIRECTORY (it does not answer, or refuses: logged; also when
  *         enough peers are known from before); MC_ERR_UNSUPPORTED (no MC_ETCD); MC_ERR_INVAL, MC_ERR_NOMEM.
  */
@@ -233,9 +234,10 @@ struct mc_peer_event {
 };
 
 /**
- * mc_peer_watch() - have  called for each peer of other jobs that fits: those that are there, then those that come
- * and go. , : as in mc_peer_find(), copied.
- * Threads:  is called on a thread of the context's own that is there for nothing else, one call at a time, without a
+ * mc_peer_watch() - have @fn called for each peer of other jobs that fits: those that are there, then those that come
+ * and go.
+ * @role, @job_pattern: as in mc_peer_find(), copied.
+ * Threads: @fn is called on a thread of the context's own that is there for nothing else, one call at a time, without a
  *          lock: it may call everything here but mc_finalize(), and may wait; others wait for it meanwhile. With
  *          MC_PROGRESS=manual it is mc_progress() that calls it.
  * Return: MC_OK; MC_ERR_UNSUPPORTED (no MC_ETCD); MC_ERR_INVAL, MC_ERR_NOMEM.
@@ -286,9 +288,15 @@ MC_API MC_CHECK mc_status_t mc_progress_arm(struct mc_ctx *ctx, int64_t *sleep_n
 
 MC_API struct mc_group *mc_group_world(struct mc_ctx *ctx); /**< all ranks, as they are now, in order; borrowed */
 MC_API struct mc_group *mc_group_node(struct mc_ctx *ctx);  /**< the ranks on this host in order; borrowed */
-/** Ranks with that role in order; MC_ERR_NOENT: nobody has it. Free with mc_group_free(). */
+/**
+ * Ranks with that role in order. Free with mc_group_free().
+ * Return: MC_OK; MC_ERR_NOENT: nobody has it; MC_ERR_INVAL, MC_ERR_NOMEM.
+ */
 MC_API MC_CHECK mc_status_t mc_group_role(struct mc_ctx *ctx, const char *role, struct mc_group **group_out);
-/** A list of distinct peers in the caller's order, [n]; collectives need the same list on every member. */
+/**
+ * A list of distinct peers in the caller's order, [n]; collectives need the same list on every member.
+ * Return: MC_OK; MC_ERR_INVAL: no peer of that number, or one twice; MC_ERR_NOMEM.
+ */
 MC_API MC_CHECK mc_status_t mc_group_list(struct mc_ctx *ctx, const uint32_t *peer, uint32_t n,
 					  struct mc_group **group_out);
 MC_API uint32_t mc_group_size(const struct mc_group *g);
@@ -339,7 +347,9 @@ MC_API uint64_t mc_mem_len(const struct mc_mem *mem);
 
 /**
  * mc_mem_free() - end a region of either kind. Peers that still hold a descriptor get MC_ERR_STALE from then on. Waits
- * for a process of this host that is copying into it just now: 0.5 s if that is stopped, else up to 4 s.
+ * for a process of this host that is copying into it just now: 0.5 s if that is stopped, else up to 4 s; and for bytes of
+ * it that are on their way to a peer that reads them: one that does not take them within MC_CANCEL_TIMEOUT is declared
+ * lost.
  * Return: MC_OK; MC_ERR_BUSY: a request of this rank uses it (nothing changed).
  */
 MC_API MC_CHECK mc_status_t mc_mem_free(struct mc_mem *mem);
@@ -348,6 +358,7 @@ MC_API MC_CHECK mc_status_t mc_mem_free(struct mc_mem *mem);
  * mc_mem_export() - the bytes with which a peer of this job can import the region, to be carried by the caller's own
  * means.
  * @len: in: room in @blob; out: bytes used, or needed on MC_ERR_NOSPC (@blob may then be NULL).
+ * Return: MC_OK; MC_ERR_NOSPC: @blob is too small; MC_ERR_INVAL, MC_ERR_NOMEM.
  */
 MC_API MC_CHECK mc_status_t mc_mem_export(struct mc_mem *mem, void *blob, uint32_t *len);
 
@@ -433,6 +444,7 @@ MC_API MC_CHECK mc_status_t mc_put(struct mc_ctx *ctx, uint32_t peer, const stru
 /**
  * mc_get() - read many slices from one peer; done: every byte is here. Otherwise as mc_put(). A notification tells the
  * peer that its memory has been read and may be reused.
+ * Return: as mc_put().
  */
 MC_API MC_CHECK mc_status_t mc_get(struct mc_ctx *ctx, uint32_t peer, const struct mc_slice *slice, uint32_t n,
 				   const struct mc_xfer_opts *opts, struct mc_req **req_out);
@@ -491,7 +503,10 @@ MC_API MC_CHECK mc_status_t mc_dlist_get_some(struct mc_dlist *list, const uint3
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
-/** MC_IN_PROGRESS, or the final status; may be asked again and again, from any thread, without a lock. */
+/**
+ * mc_req_test() - how a request stands; may be asked again and again, from any thread, without a lock.
+ * Return: MC_IN_PROGRESS, or its final status.
+ */
 MC_API mc_status_t mc_req_test(struct mc_req *req);
 
 /**
@@ -525,7 +540,8 @@ MC_API MC_CHECK mc_status_t mc_req_query(struct mc_req *req, struct mc_req_stats
 
 /**
  * mc_counter_open() - the count of arrivals under @tag from @peer (MC_ANY_PEER: from all). Arrivals before the call are
- * kept and counted. One handle per (tag, peer): MC_ERR_BUSY otherwise.
+ * kept and counted.
+ * Return: MC_OK; MC_ERR_BUSY: there is a handle for that tag and peer; MC_ERR_INVAL, MC_ERR_NOMEM.
  */
 MC_API MC_CHECK mc_status_t mc_counter_open(struct mc_ctx *ctx, uint64_t tag, uint32_t peer,
 					    struct mc_counter **counter_out);
@@ -672,7 +688,8 @@ MC_API MC_CHECK mc_status_t mc_iallgather(struct mc_group *g, struct mc_buf src,
 /**
  * mc_allgatherv() - @len[r] bytes of rank r's @src to @off[r] of everyone's @dst.
  * @len: [group size], the same on all; @off: [group size], may differ; both read during the call; targets must not
- * overlap. Return: as mc_bcast().
+ *       overlap.
+ * Return: as mc_bcast().
  */
 MC_API MC_CHECK mc_status_t mc_allgatherv(struct mc_group *g, struct mc_buf src, struct mc_buf dst, const uint64_t *len,
 					  const uint64_t *off, const struct mc_coll_opts *opts);
@@ -682,7 +699,8 @@ MC_API MC_CHECK mc_status_t mc_iallgatherv(struct mc_group *g, struct mc_buf src
 
 /**
  * mc_alltoall() - block r of @src, @len bytes each, to rank r, which finds it as block (this rank) of its @dst. @src
- * and @dst must not overlap. Return: as mc_bcast().
+ * and @dst must not overlap.
+ * Return: as mc_bcast().
  */
 MC_API MC_CHECK mc_status_t mc_alltoall(struct mc_group *g, struct mc_buf src, struct mc_buf dst, uint64_t len,
 					const struct mc_coll_opts *opts);
@@ -728,8 +746,7 @@ MC_API MC_CHECK mc_status_t mc_coll_rule_get(uint32_t index, struct mc_coll_rule
 /** Name of the algorithm that @g would use for blocks of @len bytes; MC_COLL_ALGORITHM counts. */
 MC_API const char *mc_coll_algorithm(struct mc_group *g, enum mc_coll_op op, uint64_t len);
 
-/* ---- KV pools and resharding
- * ------------------------------------------------------------------------------------------- */
+/* ---- KV pools and resharding ------------------------------------------------------------------------------------- */
 
 struct mc_kv_pool; /* a paged KV cache of this rank: layout and memory, published under a name */
 struct mc_reshard; /* a prepared mapping from the pools of one group to those of another */
@@ -879,6 +896,7 @@ MC_API MC_CHECK mc_status_t mc_reshard_totals(const struct mc_reshard *reshard, 
 /**
  * A meeting point for @n contexts of this process: pass it in mc_params with ranks 0..n-1. Free it after they are
  * finalized.
+ * Return: MC_OK; MC_ERR_INVAL, MC_ERR_NOMEM.
  */
 MC_API MC_CHECK mc_status_t mc_hub_create(uint32_t n, struct mc_hub **hub_out);
 MC_API void mc_hub_free(struct mc_hub *hub);

@@ -290,6 +290,41 @@ static bool not_serving(void *arg)
 	return idle;
 }
 
+static bool list_reads(const struct mc_list *list, const struct mc_mem *mem)
+{
+	for (const struct mc_list *l = list->next; l != list; l = l->next)
+		if (mc_container_of(l, struct mc_tx, node)->mem == mem)
+			return true;
+	return false;
+}
+
+/* Peers that have asked for bytes of it and do not take them: stopped, or cut off where nothing else tells. */
+static void readers_fail(const struct mc_mem *mem)
+{
+	struct mc_ctx *ctx = mem->ctx;
+	for (struct mc_list *l = ctx->peers.next; l != &ctx->peers; l = l->next) {
+		struct mc_peer *p = mc_peer_of_node(l);
+		if (list_reads(&p->flying, mem) || list_reads(&p->txq, mem))
+			mc_peer_fail(p, MC_ERR_PEER_DOWN,
+				     "it does not take the bytes that it asked for within MC_CANCEL_TIMEOUT, and their "
+				     "region is to be freed");
+	}
+}
+
+static void wait_for_readers(struct mc_mem *mem)
+{
+	struct mc_ctx *ctx = mem->ctx;
+	int64_t deadline_ns = mc_deadline(mc_now_ns(), ctx->cfg.cancel_timeout);
+	if (mc_wait_until(ctx, not_serving, mem, &ctx->peer_seq, deadline_ns) == MC_OK)
+		return;
+	mc_ctx_lock(ctx);
+	readers_fail(mem);
+	mc_ctx_unlock(ctx);
+	mc_progress_kick(ctx);
+	/* Taking a peer down gives back what was under way to it. */
+	mc_wait_until(ctx, not_serving, mem, &ctx->peer_seq, INT64_MAX);
+}
+
 mc_status_t mc_mem_free(struct mc_mem *mem)
 {
 	if (mem == NULL)
@@ -303,7 +338,7 @@ mc_status_t mc_mem_free(struct mc_mem *mem)
 	ctx->region[(uint32_t)mem->id] = NULL; /* no new answer to a peer starts from here */
 	mc_region_freed(mem);
 	mc_ctx_unlock(ctx);
-	mc_wait_until(ctx, not_serving, mem, &ctx->peer_seq, INT64_MAX);
+	wait_for_readers(mem);
 	mc_ctx_lock(ctx);
 	mem_destroy(mem);
 	mc_ctx_unlock(ctx);

@@ -89,6 +89,8 @@ static void child(int fd, const struct mc_topo_input *in)
 	struct head h = {.live = 0};
 	bool ok;
 
+	/* Above 2, where it would be in the way of the program's own if that was started with one of them closed. */
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	be_careful();
 	h.status = mc_topo_read_hwloc(&t, in, h.err, sizeof(h.err));
 	memcpy(h.source, t.source, sizeof(h.source));

@@ -63,10 +63,15 @@ function add_decl(line, note,    name)
 	page_of[name] = g_func[group_n, 1]
 }
 
+# A word that opens a section may also stand behind a sentence.
 function comment_line(s)
 {
 	sub(/[ \t]*\*\/[ \t]*$/, "", s)
 	sub(/^[ \t]*\/?\*+[ \t]?/, "", s)
+	while (match(s, /\. (Return|Owner|Done|Cost|Threads|Protocol|Since):/)) {
+		comment[++comment_n] = substr(s, 1, RSTART)
+		s = substr(s, RSTART + 2)
+	}
 	if (trim(s) != "")
 		comment[++comment_n] = s
 }

@@ -67,17 +67,23 @@ function inline(s,    n, i, out, part)
 
 function say(s) { print s }
 
-function flush(    i)
+# The lines of a paragraph together, since what is marked may begin in one and end in the next.
+function flush(    i, text, hard)
 {
 	if (para_n == 0)
 		return
 	if (!tight)
 		say(indent ? ".IP" : ".PP")
+	text = ""
 	for (i = 1; i <= para_n; i++) {
 		hard = sub(/(  |\\)$/, "", para[i]) # a line that is to end here
-		say(inline(para[i]))
+		text = text (text == "" ? "" : " ") para[i]
+		if (!hard && i < para_n)
+			continue
+		say(inline(text))
 		if (hard)
 			say(".br")
+		text = ""
 	}
 	para_n = 0
 	tight = 0
@@ -202,6 +208,7 @@ comment { if (/-->/) comment = 0; next }
 			say(inline(cell[i]))
 	}
 	indent = 0
+	tight = 0
 	blank = 0
 	next
 }

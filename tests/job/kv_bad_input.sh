@@ -40,4 +40,11 @@ timeout 60 "$TEST_BIN/mcrun" -n 2 "$TEST_BIN/mcperf" kv "${good[@]}" >"$out/stdo
 [ $? -eq 2 ] || fail "without roles: not status 2"
 grep -q 'needs 2 prefill ranks, the job has 0' "$out/stderr" || fail "without roles: no clear line"
 "$TEST_BIN/mcperf" kv --help | grep -q -- '--layers-per-push K' || fail "--help"
+if [ -c /dev/full ]; then # a table that nobody gets is an error
+	for cmd in --version --help 'kv --help' 'coll --table' 'kv --plan --model llama-3.1-8b --src tp=2 --dst tp=1'; do
+		# shellcheck disable=SC2086 # words
+		"$TEST_BIN/mcperf" $cmd >/dev/full 2>"$out/stderr" && fail "$cmd: a full disk went unnoticed"
+		grep -q '^mcperf: .*cannot write the output: No space left' "$out/stderr" || fail "$cmd on a full disk: no clear line"
+	done
+fi
 echo "each bad input: one line, status 2"

@@ -118,5 +118,10 @@ expect "exit code without TMPDIR" "$(TMPDIR=/no/such "$mcrun" -n 1 $go 2>err; ec
 has err '^mcrun: cannot make a directory in /no/such: No such file or directory; set TMPDIR' 1
 (ulimit -n 100; exec "$mcrun" -n 50 $go) >out 2>err && fail "50 ranks with 100 files" || expect "exit code" "$?" 2
 has err '^mcrun: 50 ranks need 164 open files in mcrun, but the limit is 100' 1
+if unshare -n true 2>/dev/null; then # a network without loopback
+	expect "exit code without loopback" "$(unshare -n "$mcrun" -n 1 $go 2>err; echo $?)" 1
+	has err '^mcrun: the PMIx server does not start: .*: ip link set lo up$' 1
+fi
 [ ! -e started ] || fail "something was started"
+no_tmp || fail "left $(ls -A "$TMPDIR")"
 passed

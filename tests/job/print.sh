@@ -31,6 +31,10 @@ run 2 --print yaml -n 1 true
 has err 'print is "yaml", but must be k8s or sbatch' 1
 run 2 --print k8s --resource rdma/hca -n 1 true
 has err 'resource is "rdma/hca", but must be NAME=AMOUNT' 1
+for amount in x 12Q 1x -1 64GiB nodes=two nodes=0; do
+	run 2 --print sbatch --resource "${amount/#[!n]*/memory=$amount}" -n 1 true
+	has err '^mcrun: resource is "' 1
+done
 run 2 --print k8s --resource $'a\nb=1' -n 1 true
 run 2 --print k8s -n 1 $'bad\xff'
 has err 'not UTF-8' 1

@@ -128,6 +128,18 @@ run_env PATH=$tmp/bin 1 topo --xml "$two" --plot "$tmp/y.png"
 has err "gnuplot"
 [ ! -e "$tmp/y.png" ] || { echo "FAILED: half a picture"; failed=1; }
 
+# what is no file is not replaced by a picture
+mkfifo "$tmp/fifo.png"
+run 1 topo --xml "$two" --plot "$tmp/fifo.png"
+has err "not a file"
+[ -p "$tmp/fifo.png" ] || { echo "FAILED: a picture took the place of a fifo"; failed=1; }
+
+# started without stdin and stdout: the topology is read all the same, and the output is missed
+n=$((n + 1))
+"$mcinfo" topo --xml "$two" <&- >"$tmp/out" 2>"$tmp/err" || { echo "FAILED: without stdin: $(cat "$tmp/err")"; failed=1; }
+"$mcinfo" topo --xml "$two" <&- >&- 2>"$tmp/err" && { echo "FAILED: without stdout"; failed=1; }
+has err "cannot write the output"
+
 # a full disk is an error
 if [ -w /dev/full ]; then
 	n=$((n + 1))
