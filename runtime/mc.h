@@ -346,10 +346,9 @@ MC_API void *mc_mem_addr(const struct mc_mem *mem);
 MC_API uint64_t mc_mem_len(const struct mc_mem *mem);
 
 /**
- * mc_mem_free() - end a region of either kind. Peers that still hold a descriptor get MC_ERR_STALE from then on. Waits
- * for a process of this host that is copying into it just now: 0.5 s if that is stopped, else up to 4 s; and for bytes of
- * it that are on their way to a peer that reads them: one that does not take them within MC_CANCEL_TIMEOUT is declared
- * lost.
+ * mc_mem_free() - end a region of either kind. Peers that still hold a descriptor get MC_ERR_STALE from then on.
+ * Waits for a process of this host that is copying into it just now (0.5 s if that is stopped, else up to 4 s), and for
+ * bytes of it that are on their way to a peer: one that does not take them within MC_CANCEL_TIMEOUT is declared lost.
  * Return: MC_OK; MC_ERR_BUSY: a request of this rank uses it (nothing changed).
  */
 MC_API MC_CHECK mc_status_t mc_mem_free(struct mc_mem *mem);
