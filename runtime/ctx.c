@@ -235,7 +235,7 @@ static mc_status_t meet(struct mc_ctx *ctx)
 
 static void init_lists(struct mc_ctx *ctx)
 {
-	struct mc_list *l[] = {&ctx->rmems, &ctx->parked, &ctx->lookups, &ctx->pools, &ctx->reshards,
+	struct mc_list *l[] = {&ctx->rmems, &ctx->parked, &ctx->lookups, &ctx->kept, &ctx->pools, &ctx->reshards,
 			       &ctx->tx_free[0], &ctx->tx_free[1], &ctx->req_free, &ctx->dying, &ctx->pumping,
 			       &ctx->holding, &ctx->timed, &ctx->notes, &ctx->faults, &ctx->groups, &ctx->peers,
 			       &ctx->dlists};

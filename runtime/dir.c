@@ -10,7 +10,13 @@
 
 #include "internal.h"
 
-enum { PARKED_MAX = 4096 }; /* lookups of one peer that may wait here */
+enum {
+	PARKED_MAX = 4096, /* lookups of one peer that may wait here */
+	KEPT_MAX = 64,     /* of ours, that nobody waits for */
+	KEPT_NS = 1000000000,
+};
+
+static void kept_drop_peer(const struct mc_peer *p);
 
 static struct mc_mem *find_name(struct mc_ctx *ctx, const char *name)
 {
@@ -66,6 +72,20 @@ static bool answer(struct mc_peer *p, uint64_t cookie, enum mc_dir_what what, ui
 	return s != MC_ERR_NOENT;
 }
 
+/* It does not want to know any more. */
+static void unpark(struct mc_peer *p, uint64_t cookie)
+{
+	for (struct mc_list *l = p->ctx->parked.next; l != &p->ctx->parked; l = l->next) {
+		struct mc_parked *k = mc_container_of(l, struct mc_parked, node);
+		if (k->peer != p || k->cookie != cookie)
+			continue;
+		mc_list_del(&k->node);
+		p->parked_n--;
+		free(k);
+		return;
+	}
+}
+
 void mc_on_lookup(struct mc_peer *p, struct mc_rd *r)
 {
 	struct mc_ctx *ctx = p->ctx;
@@ -74,9 +94,11 @@ void mc_on_lookup(struct mc_peer *p, struct mc_rd *r)
 	uint8_t what = mc_rd_u8(r);
 	uint64_t id = mc_rd_u64(r);
 	mc_rd_str(r, name, sizeof(name));
-	if (what < MC_DIR_NAME || what > MC_DIR_POOL)
+	if (what > MC_DIR_POOL)
 		r->bad = true;
-	if (r->bad || answer(p, cookie, (enum mc_dir_what)what, id, name))
+	if (!r->bad && what == MC_DIR_NOTHING)
+		unpark(p, cookie);
+	if (r->bad || what == MC_DIR_NOTHING || answer(p, cookie, (enum mc_dir_what)what, id, name))
 		return;
 	struct mc_parked *k = p->parked_n < PARKED_MAX ? calloc(1, sizeof(*k)) : NULL;
 	if (k == NULL) {
@@ -168,6 +190,7 @@ void mc_dir_peer_down(struct mc_peer *p)
 		}
 	}
 	p->parked_n = 0;
+	kept_drop_peer(p);
 	for (l = ctx->lookups.next; l != &ctx->lookups; l = next) {
 		next = l->next;
 		struct mc_lookup *k = mc_container_of(l, struct mc_lookup, node);
@@ -176,19 +199,16 @@ void mc_dir_peer_down(struct mc_peer *p)
 	}
 }
 
-mc_status_t mc_dir_ask(struct mc_lookup *k, enum mc_dir_what what, uint64_t id, const char *name)
+static mc_status_t lookup_send(struct mc_peer *p, uint64_t cookie, enum mc_dir_what what, uint64_t id,
+			       const char *name)
 {
-	struct mc_ctx *ctx = k->peer->ctx;
-	mc_list_init(&k->node);
-	mc_status_t s = mc_peer_start(k->peer);
-	struct mc_tx *tx = s == MC_OK ? mc_tx_get(k->peer, MC_MSG_LOOKUP, false) : NULL;
+	mc_status_t s = mc_peer_start(p);
+	struct mc_tx *tx = s == MC_OK ? mc_tx_get(p, MC_MSG_LOOKUP, false) : NULL;
 	if (tx == NULL)
 		return s != MC_OK ? s : MC_ERR_NOMEM;
-	k->cookie = ++ctx->cookie;
-	mc_list_add_tail(&ctx->lookups, &k->node);
 	struct mc_wr w;
 	mc_tx_body(tx, &w);
-	mc_wr_u64(&w, k->cookie);
+	mc_wr_u64(&w, cookie);
 	mc_wr_u8(&w, (uint8_t)what);
 	mc_wr_u64(&w, id);
 	mc_wr_str(&w, name);
@@ -196,15 +216,47 @@ mc_status_t mc_dir_ask(struct mc_lookup *k, enum mc_dir_what what, uint64_t id, 
 	return MC_OK;
 }
 
+mc_status_t mc_dir_ask(struct mc_lookup *k, enum mc_dir_what what, uint64_t id, const char *name)
+{
+	struct mc_ctx *ctx = k->peer->ctx;
+	k->cookie = ++ctx->cookie;
+	mc_list_init(&k->node);
+	mc_list_add_tail(&ctx->lookups, &k->node); /* first: who is asked may answer within the call */
+	mc_status_t s = lookup_send(k->peer, k->cookie, what, id, name);
+	if (s != MC_OK)
+		mc_list_del(&k->node);
+	return s;
+}
+
 /* ---- the blocking form ---- */
 
+/*
+ * A question whose asker has run out of time stays for the next one who asks the same: so a program may poll, and the
+ * peer has one question of it, not one for each time.
+ */
 struct waiting_lookup {
 	struct mc_lookup k;
+	struct mc_list keep;   /* ctx->kept, while nobody waits */
 	_Atomic(uint32_t) seq; /* futex word; 1: answered */
 	mc_status_t status;
 	void *blob; /* copy, [len] */
 	uint32_t len;
+	enum mc_dir_what what;
+	uint64_t id;
+	char name[MC_NAME_MAX];
+	bool kept;
+	int64_t answered_ns;
 };
+
+static void waiting_free(struct waiting_lookup *w)
+{
+	struct mc_ctx *ctx = w->k.peer->ctx;
+	mc_list_del(&w->k.node);
+	mc_list_del(&w->keep);
+	ctx->kept_n -= w->kept;
+	free(w->blob);
+	free(w);
+}
 
 static void wake_waiter(struct mc_lookup *k, mc_status_t s, const void *blob, uint32_t len)
 {
@@ -218,6 +270,7 @@ static void wake_waiter(struct mc_lookup *k, mc_status_t s, const void *blob, ui
 			memcpy(w->blob, blob, len);
 		w->len = len;
 	}
+	w->answered_ns = mc_now_ns();
 	atomic_store(&w->seq, 1);
 	mc_wake(k->peer->ctx, &w->seq);
 }
@@ -227,27 +280,100 @@ static bool answered(void *arg)
 	return atomic_load(&((struct waiting_lookup *)arg)->seq) > 0;
 }
 
+static void kept_drop_peer(const struct mc_peer *p)
+{
+	struct mc_list *l, *next;
+	for (l = p->ctx->kept.next; l != &p->ctx->kept; l = next) {
+		next = l->next;
+		struct waiting_lookup *w = mc_container_of(l, struct waiting_lookup, keep);
+		if (w->k.peer == p)
+			waiting_free(w);
+	}
+}
+
+/* Somebody asks what was asked before. An old answer may be of a region that is gone. NULL: ask. */
+static struct waiting_lookup *kept_take(struct mc_peer *p, enum mc_dir_what what, const char *name)
+{
+	struct mc_ctx *ctx = p->ctx;
+	for (struct mc_list *l = ctx->kept.next; l != &ctx->kept; l = l->next) {
+		struct waiting_lookup *w = mc_container_of(l, struct waiting_lookup, keep);
+		if (w->k.peer != p || w->what != what || strcmp(w->name, name) != 0)
+			continue;
+		if (answered(w) && (w->status != MC_OK || mc_now_ns() - w->answered_ns > KEPT_NS)) {
+			waiting_free(w);
+			return NULL;
+		}
+		mc_list_del(&w->keep);
+		w->kept = false;
+		ctx->kept_n--;
+		return w;
+	}
+	return NULL;
+}
+
+/* Nobody waits for it any more. Of many the oldest is taken back. */
+static void keep(struct waiting_lookup *w)
+{
+	struct mc_ctx *ctx = w->k.peer->ctx;
+	if (ctx->kept_n == KEPT_MAX) {
+		struct waiting_lookup *old = mc_container_of(ctx->kept.next, struct waiting_lookup, keep);
+		if (!answered(old))
+			(void)lookup_send(old->k.peer, old->k.cookie, MC_DIR_NOTHING, 0, "");
+		waiting_free(old);
+	}
+	mc_list_add_tail(&ctx->kept, &w->keep);
+	w->kept = true;
+	ctx->kept_n++;
+}
+
+static mc_status_t ask(struct mc_peer *p, enum mc_dir_what what, uint64_t id, const char *name,
+		       struct waiting_lookup **out)
+{
+	struct waiting_lookup *w = what != MC_DIR_ID ? kept_take(p, what, name) : NULL;
+	mc_status_t s = MC_OK;
+	if (w == NULL) {
+		w = calloc(1, sizeof(*w));
+		if (w == NULL)
+			return MC_ERR_NOMEM;
+		w->k = (struct mc_lookup){.peer = p, .done = wake_waiter};
+		w->what = what;
+		w->id = id;
+		snprintf(w->name, sizeof(w->name), "%s", name);
+		mc_list_init(&w->keep);
+		s = mc_dir_ask(&w->k, what, id, name);
+	}
+	if (s != MC_OK)
+		waiting_free(w);
+	*out = w;
+	return s;
+}
+
 mc_status_t mc_dir_lookup(struct mc_peer *p, enum mc_dir_what what, uint64_t id, const char *name, int64_t timeout_ns,
 			  void **blob_out, uint32_t *len_out)
 {
 	struct mc_ctx *ctx = p->ctx;
-	struct waiting_lookup w = {.k = {.peer = p, .done = wake_waiter}, .status = MC_ERR_TIMEOUT};
+	struct waiting_lookup *w;
 	mc_ctx_lock(ctx);
-	mc_status_t s = mc_dir_ask(&w.k, what, id, name);
+	mc_status_t s = ask(p, what, id, name, &w);
 	mc_ctx_unlock(ctx);
 	mc_progress_kick(ctx);
 	if (s != MC_OK)
 		return s;
-	if (mc_wait_until(ctx, answered, &w, &w.seq, mc_deadline(mc_now_ns(), timeout_ns)) != MC_OK)
+	if (mc_wait_until(ctx, answered, w, &w->seq, mc_deadline(mc_now_ns(), timeout_ns)) != MC_OK)
 		mc_debug("rank %u: no answer of peer %u for entry '%s' in time", ctx->rank, p->id, name);
 	mc_ctx_lock(ctx); /* it may have come just after the deadline */
-	mc_list_del(&w.k.node);
-	mc_ctx_unlock(ctx);
-	if (w.status == MC_OK) {
-		*blob_out = w.blob;
-		*len_out = w.len;
+	s = answered(w) ? w->status : MC_ERR_TIMEOUT;
+	if (s == MC_OK) {
+		*blob_out = w->blob;
+		*len_out = w->len;
+		w->blob = NULL;
 	}
-	return w.status;
+	if (s == MC_ERR_TIMEOUT && what != MC_DIR_ID)
+		keep(w);
+	else
+		waiting_free(w);
+	mc_ctx_unlock(ctx);
+	return s;
 }
 
 mc_status_t mc_mem_lookup(struct mc_ctx *ctx, uint32_t peer, const char *name, int64_t timeout_ns,

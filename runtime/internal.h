@@ -192,7 +192,8 @@ struct mc_rmem {
 	bool released;
 };
 
-enum mc_dir_what { MC_DIR_NAME = 1, MC_DIR_ID = 2, MC_DIR_POOL = 3 }; /* wire format */
+/* Wire format. NOTHING: the lookup of that cookie is taken back. */
+enum mc_dir_what { MC_DIR_NOTHING = 0, MC_DIR_NAME = 1, MC_DIR_ID = 2, MC_DIR_POOL = 3 };
 enum { MC_ENTRY_MAX = 65536 };
 
 struct mc_parked { /* a peer's lookup of a name that is not there yet */
@@ -398,6 +399,8 @@ struct mc_ctx {
 	uint32_t region_n;
 	struct mc_list rmems;
 	struct mc_list parked, lookups;
+	struct mc_list kept;        /* lookups whose askers ran out of time */
+	uint32_t kept_n;
 	struct mc_list pools;       /* struct mc_kv_pool */
 	struct mc_list reshards;    /* struct mc_reshard */
 	struct mc_list dlists;      /* struct mc_dlist */

@@ -251,8 +251,8 @@ mc_status_t mc_kv_rpool_import(struct mc_kv_rpool *p, int64_t deadline_ns)
 			continue;
 		void *blob;
 		uint32_t len;
-		mc_status_t s =
-			mc_dir_lookup(p->peer, MC_DIR_ID, p->base[i].id, "", deadline_ns - mc_now_ns(), &blob, &len);
+		int64_t left_ns = mc_timeout_left(deadline_ns, mc_now_ns());
+		mc_status_t s = mc_dir_lookup(p->peer, MC_DIR_ID, p->base[i].id, "", left_ns, &blob, &len);
 		if (s != MC_OK)
 			return s;
 		mc_ctx_lock(ctx);

@@ -49,7 +49,8 @@ static mc_status_t fetch_side(struct mc_reshard *rs, int side, struct mc_group *
 			}
 			continue;
 		}
-		mc_status_t s = mc_kv_rpool_fetch(g->peer[i], name, deadline - mc_now_ns(), &rs->rpool[side][i]);
+		int64_t left_ns = mc_timeout_left(deadline, mc_now_ns());
+		mc_status_t s = mc_kv_rpool_fetch(g->peer[i], name, left_ns, &rs->rpool[side][i]);
 		if (s != MC_OK)
 			return s;
 	}

@@ -376,7 +376,8 @@ MC_API MC_CHECK mc_status_t mc_mem_import(struct mc_ctx *ctx, uint32_t peer, con
 MC_API MC_CHECK mc_status_t mc_mem_publish(struct mc_mem *mem, const char *name);
 
 /**
- * mc_mem_lookup() - export, carriage and import in one: wait until @peer has published @name and open it.
+ * mc_mem_lookup() - export, carriage and import in one: wait until @peer has published @name and open it. May be
+ * polled: the question stays over there when the time is up, and the next call for the same name finds its answer.
  * Return: as mc_mem_import(), or MC_ERR_TIMEOUT.
  */
 MC_API MC_CHECK mc_status_t mc_mem_lookup(struct mc_ctx *ctx, uint32_t peer, const char *name, int64_t timeout_ns,

@@ -337,6 +337,25 @@ static void reshard__partner_dies(void **state)
 	rig_down(&r);
 }
 
+/* What a member has not published is waited for as long as was said: not at all, too, and in pieces. */
+static void reshard_open__member_that_never_publishes(void **state)
+{
+	(void)state;
+	static struct rig r;
+	struct mc_reshard *rs;
+	rig_up(&r, shape[0], shape[1], HEADS, "loop", "auto");
+	const int64_t limit[] = {0, SEC / 20};
+	for (size_t i = 0; i < MC_ARRAY_LEN(limit); i++) {
+		int64_t start = mc_now_ns();
+		assert_int_equal(mc_reshard_open(r.g[0][0], "kv", r.g[1][0], "none", limit[i], &rs), MC_ERR_TIMEOUT);
+		assert_true(mc_now_ns() - start < 10 * SEC);
+	}
+	assert_int_equal(mc_timeout_left(SEC, SEC + 1), 0);
+	assert_int_equal(mc_timeout_left(SEC + 5, SEC), 5);
+	assert_int_equal(mc_timeout_left(INT64_MAX, SEC), MC_FOREVER);
+	rig_down(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -347,6 +366,7 @@ int main(void)
 #endif
 		cmocka_unit_test(reshard__bad_requests),
 		cmocka_unit_test(reshard__partner_dies),
+		cmocka_unit_test(reshard_open__member_that_never_publishes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
