@@ -157,8 +157,7 @@ MC_API MC_CHECK mc_status_t mc_init(const struct mc_params *p, struct mc_ctx **c
 /**
  * mc_finalize() - leave the job. Not collective: a rank that others still use should pass mc_barrier() first.
  * Cancels what is under way, frees everything made from @ctx that is still there (and logs how many), joins the
- * threads. Peers see this rank as down from then on. Ends within a second beyond what cancel needs; with MC_ETCD, where
- * etcd does not answer, within two.
+ * threads. Peers see this rank as down from then on. Ends within a second beyond what cancel needs; two, if etcd is away.
  */
 MC_API void mc_finalize(struct mc_ctx *ctx);
 
@@ -234,8 +233,7 @@ struct mc_peer_event {
 };
 
 /**
- * mc_peer_watch() - have @fn called for each peer of other jobs that fits: those that are there, then those that come
- * and go.
+ * mc_peer_watch() - have @fn called for each peer of other jobs that fits: who is there, then who comes and goes.
  * @role, @job_pattern: as in mc_peer_find(), copied.
  * Threads: @fn is called on a thread of the context's own that is there for nothing else, one call at a time, without a
  *          lock: it may call everything here but mc_finalize(), and may wait; others wait for it meanwhile. With
@@ -257,10 +255,8 @@ MC_API void mc_peer_watch_free(struct mc_watch *watch);
 MC_API uint32_t mc_progress(struct mc_ctx *ctx);
 
 /**
- * mc_progress_fd() - a descriptor to wait on with poll/epoll (readable: call mc_progress()). Owned by @ctx, do not read
- * it.
- * Protocol: call mc_progress() until it returns 0, then mc_progress_arm(); sleep only when that returned MC_OK, and no
- * longer than it says.
+ * mc_progress_fd() - a descriptor to wait on with poll/epoll (readable: call mc_progress()); @ctx's, not to be read.
+ * Protocol: call mc_progress() until it returns 0, then mc_progress_arm(); sleep only after MC_OK, no longer than told.
  */
 MC_API int mc_progress_fd(struct mc_ctx *ctx);
 
@@ -280,8 +276,7 @@ MC_API MC_CHECK mc_status_t mc_progress_arm(struct mc_ctx *ctx, int64_t *sleep_n
  * then on new lookups, transfers and connections reach the new process.
  * A group is a list of processes: with a member that was replaced its collectives end MC_ERR_PEER_DOWN. Make it again
  * (mc_group_world() and mc_group_node() do that by themselves): its collectives are counted from 0. A member that makes
- * it before it knows of the new process gets MC_ERR_PEER_DOWN or, with the others, MC_ERR_TIMEOUT; never another's
- * data.
+ * it before it knows of the new process gets MC_ERR_PEER_DOWN or, with the others, MC_ERR_TIMEOUT; no one else's data.
  */
 
 /* ---- groups ------------------------------------------------------------------------------------------------------ */
@@ -354,8 +349,7 @@ MC_API uint64_t mc_mem_len(const struct mc_mem *mem);
 MC_API MC_CHECK mc_status_t mc_mem_free(struct mc_mem *mem);
 
 /**
- * mc_mem_export() - the bytes with which a peer of this job can import the region, to be carried by the caller's own
- * means.
+ * mc_mem_export() - the bytes with which a peer of this job can import the region, for the caller to carry there.
  * @len: in: room in @blob; out: bytes used, or needed on MC_ERR_NOSPC (@blob may then be NULL).
  * Return: MC_OK; MC_ERR_NOSPC: @blob is too small; MC_ERR_INVAL, MC_ERR_NOMEM.
  */
@@ -564,8 +558,7 @@ struct mc_note {
 };
 
 /**
- * mc_note_send() - send a note alone. Notes of one sender, also those of puts, arrive in the order in which they became
- * due.
+ * mc_note_send() - send a note alone. Notes of one sender, also those of puts, arrive in the order they became due.
  * Return: MC_OK (queued); MC_ERR_INVAL; MC_ERR_PEER_DOWN; MC_ERR_NOMEM; MC_ERR_UNSUPPORTED.
  * Done:   the request ends MC_OK when the note is on its way; @req_out may be NULL: nobody waits.
  */
@@ -604,8 +597,7 @@ MC_API MC_CHECK mc_status_t mc_fault_next(struct mc_ctx *ctx, struct mc_fault *o
  * the rank. The next collective of the group is not affected, as long as its members are alive.
  *  - Buffers may have any length and alignment, also 0 (then mem may be NULL), and are host memory. They belong to the
  * runtime until the request ends; once it has ended, however it did, nothing touches them any more.
- *  - i-forms return a request for mc_req_test(), mc_req_wait(), mc_req_cancel(), mc_req_free(); the others wait for the
- * end.
+ *  - i-forms return a request for mc_req_test(), mc_req_wait(), mc_req_cancel(), mc_req_free(); the others wait.
  */
 
 /** How a collective is to run. NULL: as the settings say. */
