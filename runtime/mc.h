@@ -157,7 +157,7 @@ MC_API MC_CHECK mc_status_t mc_init(const struct mc_params *p, struct mc_ctx **c
 /**
  * mc_finalize() - leave the job. Not collective: a rank that others still use should pass mc_barrier() first.
  * Cancels what is under way, frees everything made from @ctx that is still there (and logs how many), joins the
- * threads. Peers see this rank as down from then on. Ends within a second beyond what cancel needs; two, if etcd is away.
+ * threads. Peers see this rank as down then. Ends within a second beyond what cancel needs, two if etcd is away.
  */
 MC_API void mc_finalize(struct mc_ctx *ctx);
 
