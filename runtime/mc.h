@@ -283,10 +283,7 @@ MC_API MC_CHECK mc_status_t mc_progress_arm(struct mc_ctx *ctx, int64_t *sleep_n
 
 MC_API struct mc_group *mc_group_world(struct mc_ctx *ctx); /**< all ranks, as they are now, in order; borrowed */
 MC_API struct mc_group *mc_group_node(struct mc_ctx *ctx);  /**< the ranks on this host in order; borrowed */
-/**
- * Ranks with that role in order. Free with mc_group_free().
- * Return: MC_OK; MC_ERR_NOENT: nobody has it; MC_ERR_INVAL, MC_ERR_NOMEM.
- */
+/** Ranks with that role in order. Return: MC_OK; MC_ERR_NOENT: nobody has it; MC_ERR_INVAL, MC_ERR_NOMEM. */
 MC_API MC_CHECK mc_status_t mc_group_role(struct mc_ctx *ctx, const char *role, struct mc_group **group_out);
 /**
  * A list of distinct peers in the caller's order, [n]; collectives need the same list on every member.
@@ -497,10 +494,7 @@ MC_API MC_CHECK mc_status_t mc_dlist_get_some(struct mc_dlist *list, const uint3
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
-/**
- * mc_req_test() - how a request stands; may be asked again and again, from any thread, without a lock.
- * Return: MC_IN_PROGRESS, or its final status.
- */
+/** How a request stands; any thread, any number of times, no lock. Return: MC_IN_PROGRESS, or the final status. */
 MC_API mc_status_t mc_req_test(struct mc_req *req);
 
 /**
@@ -534,8 +528,7 @@ MC_API MC_CHECK mc_status_t mc_req_query(struct mc_req *req, struct mc_req_stats
 
 /**
  * mc_counter_open() - the count of arrivals under @tag from @peer (MC_ANY_PEER: from all). Arrivals before the call are
- * kept and counted.
- * Return: MC_OK; MC_ERR_BUSY: there is a handle for that tag and peer; MC_ERR_INVAL, MC_ERR_NOMEM.
+ * kept and counted. Return: MC_OK; MC_ERR_BUSY: there is a handle for that tag and peer; MC_ERR_INVAL, MC_ERR_NOMEM.
  */
 MC_API MC_CHECK mc_status_t mc_counter_open(struct mc_ctx *ctx, uint64_t tag, uint32_t peer,
 					    struct mc_counter **counter_out);
@@ -887,8 +880,7 @@ MC_API MC_CHECK mc_status_t mc_reshard_totals(const struct mc_reshard *reshard, 
 
 /**
  * A meeting point for @n contexts of this process: pass it in mc_params with ranks 0..n-1. Free it after they are
- * finalized.
- * Return: MC_OK; MC_ERR_INVAL, MC_ERR_NOMEM.
+ * finalized. Return: MC_OK; MC_ERR_INVAL, MC_ERR_NOMEM.
  */
 MC_API MC_CHECK mc_status_t mc_hub_create(uint32_t n, struct mc_hub **hub_out);
 MC_API void mc_hub_free(struct mc_hub *hub);
