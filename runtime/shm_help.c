@@ -4,9 +4,9 @@
  *
  * One job at a time: the slices of one post with one remote region. Whoever polls and the helper take chunks from it
  * until there are none; neither waits for the other. The helper is asleep otherwise, and never needed: it is woken, and
- * what it has not taken by then others do. It is woken only while the host has an idle core. It is scheduled as a batch
- * job, so that on a core that has other work to do all the same it waits for its turn instead of interrupting; when it
- * finds that it had to wait, it is left asleep for some time.
+ * what it has not taken by then others do. It is woken only while the host has a core to spare. It is scheduled as a
+ * batch job, so that on a core that has other work to do all the same it waits for its turn instead of interrupting;
+ * when it finds that it had to wait, it is left asleep for some time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,23 +18,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "copy.h"
 #include "shm.h"
 
 enum {
-	CHUNK = 32 << 10,        /* bytes of short slices that are taken at once */
-	PIECE = 64 << 10,        /* long slices are taken in pieces of this */
+	CHUNK = 32 << 10, /* bytes of short slices that are taken at once */
+	PIECE = 64 << 10, /* long slices are taken in pieces of this */
 	CHUNK_SLICES = 64,
-	LATE_NS = 300000,        /* woken, and not there for so long, or stopped in the middle: its core is wanted */
-	SPIN_NS = 20000,         /* stays awake for the next job */
-	SPIN_LOOKS = 64,         /* between looks at the clock */
-	REST_MIN_NS = 10000000,  /* left asleep for so long when it was late, and twice as long each time, */
+	LATE_NS = 300000,       /* woken, and not there for so long, or stopped in the middle: its core is wanted */
+	SPIN_NS = 20000,        /* stays awake for the next job */
+	SPIN_LOOKS = 64,        /* between looks at the clock */
+	REST_MIN_NS = 10000000, /* left asleep for so long when it was late, and twice as long each time, */
 	REST_MAX_NS = 2000000000,
-	REST_TIMES = 32,         /* but so many times what it was late, */
-	GOOD_JOBS = 32,          /* and half as long after so many jobs at which it was not */
-	LOOK_NS = 200000,        /* between looks for an idle core */
+	REST_TIMES = 32,     /* but so many times what it was late, */
+	GOOD_JOBS = 32,      /* and half as long after so many jobs at which it was not */
+	LOOK_NS = 100000000, /* between looks for an idle core; the kernel counts in steps of 10 ms */
+	IDLE_PERCENT = 75,   /* of a core, in that time */
 };
 
 enum { COPY_AUTO, COPY_NEVER, COPY_ALWAYS }; /* MC_COPY_THREADS */
@@ -43,10 +45,10 @@ enum shm_job { JOB_NONE, JOB_OPEN, JOB_HELPED, JOB_STOP };
 struct shm_help {
 	alignas(64) _Atomic uint32_t state; /* enum shm_job; futex word of the helper */
 	_Atomic bool asleep, stop;
-	_Atomic bool stale;                 /* the peer has freed the region */
-	_Atomic int64_t late_ns;            /* the helper's word to whoever polls */
-	_Atomic uint64_t helped;            /* bytes that it has copied */
-	alignas(64) _Atomic uint64_t next;  /* slice << 32 | piece of it: what is to be taken next */
+	_Atomic bool stale;                /* the peer has freed the region */
+	_Atomic int64_t late_ns;           /* the helper's word to whoever polls */
+	_Atomic uint64_t helped;           /* bytes that it has copied */
+	alignas(64) _Atomic uint64_t next; /* slice << 32 | piece of it: what is to be taken next */
 	/* constant while a job is open */
 	alignas(64) const struct mc_be_slice *slice;
 	uint32_t op, end;
@@ -56,13 +58,14 @@ struct shm_help {
 	int64_t opened_ns;
 	/* of whoever polls */
 	const struct shm_post *post; /* whose job it is; NULL: none */
-	int64_t rest_ns, rest_until_ns, look_ns;
+	int64_t rest_ns, rest_until_ns;
 	uint32_t good;
-	int load_fd;                 /* /proc/loadavg */
-	long cores_n;                /* of the host */
-	bool idle;                   /* one of them was at the last look */
-	cpu_set_t cores;             /* of the thread that started the helper */
-	int apart;                   /* the core of whoever opened the last job: the helper is kept off it; -1: none */
+	int uptime_fd;            /* /proc/uptime; -1: taken for idle */
+	int64_t look_ns, idle_ns; /* the last look, and for how long all cores together had been idle then */
+	int64_t helper_ns;        /* and for how long the helper had run */
+	bool idle;                /* a core was, between the last two looks */
+	cpu_set_t cores;          /* of the thread that started the helper */
+	int apart;                /* the core of whoever opened the last job: the helper is kept off it; -1: none */
 	bool always, off;
 	pthread_t thread;
 	bool running;
@@ -250,8 +253,7 @@ static struct shm_help *helper(struct mc_be *be)
 			return NULL;
 		*h = (struct shm_help){
 			.rest_ns = REST_MIN_NS, .apart = -1, .always = be->config->copy_threads == COPY_ALWAYS};
-		h->load_fd = h->always ? -1 : open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
-		h->cores_n = sysconf(_SC_NPROCESSORS_ONLN);
+		h->uptime_fd = h->always ? -1 : open("/proc/uptime", O_RDONLY | O_CLOEXEC);
 		h->off = be->config->copy_threads == COPY_NEVER ||
 			 sched_getaffinity(0, sizeof(h->cores), &h->cores) != 0 ||
 			 (!h->always && CPU_COUNT(&h->cores) < 2);
@@ -280,24 +282,43 @@ static bool resting(struct shm_help *h, int64_t now)
 	return now < h->rest_until_ns;
 }
 
-/* The kernel says how many threads run or want to; one of them is this one, another the helper if it is awake. */
+/* CPU time of the helper. */
+static int64_t helper_cpu_ns(const struct shm_help *h)
+{
+	struct timespec t;
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(h->thread, &clock) != 0 || clock_gettime(clock, &t) != 0)
+		return 0;
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* How long all cores of the host together have been idle since it started; -1: unknown. */
+static int64_t host_idle_ns(const struct shm_help *h)
+{
+	char text[64] = "", *idle;
+	double s;
+
+	if (pread(h->uptime_fd, text, sizeof(text) - 1, 0) <= 0)
+		return -1;
+	idle = strchr(text, ' ');
+	s = idle != NULL ? strtod(idle, NULL) : -1.0;
+	return s >= 0.0 && s < 9e9 ? (int64_t)(s * 1e9) : -1;
+}
+
+/* Was there a core that nobody, or only the helper, used of late? */
 static bool idle_core(struct shm_help *h, int64_t now)
 {
-	char text[64] = "";
-	const char *p = text;
-	long running;
+	int64_t idle, helper, span = now - h->look_ns;
 
-	if (h->load_fd < 0 || now < h->look_ns)
-		return h->load_fd < 0 || h->idle;
-	h->look_ns = now + LOOK_NS;
-	if (pread(h->load_fd, text, sizeof(text) - 1, 0) <= 0)
-		return true;
-	for (int i = 0; i < 3 && p != NULL; i++) { /* behind the three averages */
-		p = strchr(p, ' ');
-		p = p != NULL ? p + 1 : NULL;
-	}
-	running = p != NULL ? strtol(p, NULL, 10) : 0;
-	h->idle = running - (atomic_load(&h->asleep) ? 0 : 1) < h->cores_n;
+	if (h->uptime_fd < 0 || span < LOOK_NS)
+		return h->uptime_fd < 0 || h->idle;
+	idle = host_idle_ns(h);
+	helper = helper_cpu_ns(h);
+	h->idle = idle >= 0 && h->look_ns > 0 && idle - h->idle_ns + helper - h->helper_ns >= span / 100 * IDLE_PERCENT;
+	h->look_ns = now;
+	h->idle_ns = idle;
+	h->helper_ns = helper;
 	return h->idle;
 }
 
@@ -410,8 +431,8 @@ void mc_shm_help_close(struct mc_be *be)
 		pthread_join(h->thread, NULL);
 	}
 	mc_debug("shm: a second thread has copied %llu bytes", (unsigned long long)mc_shm_help_bytes(be));
-	if (h->load_fd >= 0)
-		close(h->load_fd);
+	if (h->uptime_fd >= 0)
+		close(h->uptime_fd);
 	free(h);
 	be->help = NULL;
 }
