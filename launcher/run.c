@@ -321,6 +321,8 @@ int mc_run(const struct mc_run_cfg *cfg)
 		code = mc_judge_exit_code(&r);
 		mc_report_phase(&r, "done");
 	}
+	if (r.output != NULL)
+		mc_output_flush(r.output); /* also when the rest was dropped: what ended the job is said */
 	while (r.output != NULL && !mc_output_all_written(r.output) && !r.drop_output) {
 		mc_output_flush(r.output);
 		if (!mc_output_all_written(r.output))
