@@ -58,7 +58,7 @@ best() { sort -rn "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 4) / 5) + (
 ratio() { awk -v a="$(best ours.list)" -v b="$(best refs.list)" 'BEGIN { printf "%.3f", a / b }'; }
 below() { awk -v r="$(ratio)" -v l="$1" 'BEGIN { exit !(r < l) }'; }
 
-# compare OP TOOL SIZE DEPTH BATCH POST LIMIT ITERS: in turns, up to four times as many where too many were disturbed.
+# compare OP TOOL SIZE DEPTH BATCH POST AIM ITERS LEAST: in turns, up to four times as many where too many were disturbed.
 compare()
 {
 	[[ $1-$3-$5 == ${TEST_RDMA_ONLY:-*} ]] || return 0
@@ -80,21 +80,21 @@ compare()
 	printf '{"op":"%s","reference":"%s","size":%s,"depth":%s,"batch":%s,"post_list":%s,"mbs":[%s],"reference_mbs":[%s],"ratio":%s,' \
 		"$1" "$2" "$3" "$4" "$5" "$6" "$(paste -sd, ours.list)" "$(paste -sd, refs.list)" "$(ratio)" >>"$report"
 	printf '"work_requests":%s,"doorbells":%s,"signalled":%s,"cpu_us_per_block":%s}\n' "$wrs" "$bells" "$signalled" "$cpu" >>"$report"
-	# The aim is for perf on an idle machine, and the table shows it; what a test can hold on any is a part of it.
-	at_least "ratio of $1 $3 to $2" "$(ratio)" "$(limit_now "$(awk -v aim="$7" 'BEGIN { print aim * 0.85 }')")"
+	# The aim is for perf on an idle machine, and the table shows it; what is asked of a test is what the row holds with a margin.
+	at_least "ratio of $1 $3 to $2" "$(ratio)" "$(limit_now "$9")"
 	rows=$((rows + 1))
 }
 per() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", (b > 0) ? a / b : 0 }'; }
 row='%-4s %-12s %8s %6s %6s %9s %9s %6s %5s %8s %10s %8s\n'
 # shellcheck disable=SC2059
 printf "$row" op beside size depth batch MB/s its ratio aim wr/bell wr/signal cpu_us
-compare put ib_write_bw 4096 128 64 1 0.95 16384
-compare get ib_read_bw 4096 128 64 1 0.95 16384
-compare put ib_write_bw 65536 128 64 1 0.95 2048
-compare get ib_read_bw 65536 128 64 1 0.95 2048
-compare put ib_write_bw 1048576 8 4 1 0.95 128
-compare get ib_read_bw 1048576 8 4 1 0.95 128
-compare put ib_write_bw 4096 1024 1024 64 0.9 16384
+compare put ib_write_bw 4096 128 64 1 0.95 16384 0.95
+compare get ib_read_bw 4096 128 64 1 0.95 16384 0.95
+compare put ib_write_bw 65536 128 64 1 0.95 2048 0.95
+compare get ib_read_bw 65536 128 64 1 0.95 2048 0.81
+compare put ib_write_bw 1048576 8 4 1 0.95 128 0.81
+compare get ib_read_bw 1048576 8 4 1 0.95 128 0.81
+compare put ib_write_bw 4096 1024 1024 64 0.9 16384 0.8
 [ -n "${TEST_RDMA_ONLY:-}" ] || expect "rows" "$rows" 7
 cp "$report" "${TEST_RDMA_OUT:-.}/bw.json"
 passed
