@@ -415,6 +415,7 @@ const char *mc_vb_rail_name(const struct vb_rail *rail, char *out, size_t len);
 
 /* verbs_idle.c */
 void mc_vb_touch(struct vb_link *link); /* it is used */
+void mc_vb_idle_join(struct vb_link *link); /* it has queue pairs that others may come to need */
 void mc_vb_wake(struct vb_link *link);
 void mc_vb_idle_evict(struct mc_be *be, const struct vb_link *wanting); /* another one gives way, if one is idle */
 

@@ -9,12 +9,18 @@
 
 #include "verbs.h"
 
+/* It has queue pairs, used or not, or will: it can be asked for them, after all that were used before. */
+void mc_vb_idle_join(struct vb_link *link)
+{
+	mc_list_del(&link->idle);
+	mc_list_add_tail(&link->be->lru, &link->idle);
+}
+
 void mc_vb_touch(struct vb_link *link)
 {
 	if (link->asleep)
 		mc_vb_wake(link);
-	mc_list_del(&link->idle);
-	mc_list_add_tail(&link->be->lru, &link->idle);
+	mc_vb_idle_join(link);
 }
 
 void mc_vb_wake(struct vb_link *link)
@@ -22,6 +28,7 @@ void mc_vb_wake(struct vb_link *link)
 	if (!link->asleep)
 		return;
 	link->asleep = false;
+	mc_vb_idle_join(link);
 	mc_debug("verbs: rank %u: link to rank %u is used again", link->be->rank, link->addr.rank);
 	mc_vb_rails_wanted(link);
 	mc_vb_link_trouble(link);

@@ -70,6 +70,7 @@ static void ep_up(struct mc_be_ep *ep)
 void mc_vb_link_up(struct vb_link *link)
 {
 	link->state = LINK_UP;
+	mc_vb_idle_join(link);
 	for (struct mc_list *l = link->eps.next; l != &link->eps; l = l->next)
 		ep_up(mc_container_of(l, struct mc_be_ep, node));
 }

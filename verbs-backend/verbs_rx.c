@@ -69,8 +69,7 @@ static void take(struct vb_link *link, struct vb_buf *buf)
 
 	(void)mc_vb_pkt_parse(buf->data, buf->len, &p); /* was looked at when it came */
 	link->rx_taken++;
-	mc_list_del(&link->idle);
-	mc_list_add_tail(&link->be->lru, &link->idle);
+	mc_vb_idle_join(link);
 	if (p.kind == VB_PKT_DATA && p.flags == (VB_PKT_FIRST | VB_PKT_LAST)) {
 		if (p.total != len || link->msg != NULL) {
 			mc_vb_buf_put(link->be, buf);

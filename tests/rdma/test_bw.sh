@@ -16,13 +16,13 @@ port=18700
 rows=0
 
 # reference TOOL SIZE ITERS DEPTH POST: MB/s into ./ref. perftest divides by a clock that it calibrates, and prints 0 or inf when the
-# machine was busy meanwhile: then once more.
+# machine was busy meanwhile: then once more, as often as it takes within reason.
 reference()
 {
 	local tool=$1 args="-F -x 1 -m 4096 -s $2 -n $3 -t $4 -q 1" try
 	[ "$5" -le 1 ] || args="$args -l $5"
 	[ "$1" = ib_write_bw ] || args="$args -o 16" # reads under way at the other side: what most cards can do, and mc asks for
-	for try in 1 2 3 4; do
+	for try in {1..20}; do
 		port=$((port + 1))
 		# shellcheck disable=SC2086
 		$tool -d rxb0 $args -p $port >server 2>&1 &
