@@ -273,6 +273,12 @@ static void step(struct decode *d, uint32_t p)
 	seek(d, p);
 }
 
+/* It has died, but may come back: check_pairs() will see to it. */
+static bool may_return(const struct replay *r, uint32_t peer)
+{
+	return perf_job_down(&r->job, peer) || (r->o.with_n != 0 && r->job.dead[peer]);
+}
+
 /* Start the pair's next request. false: no blocks for it now; it stays the next one. */
 static bool admit(struct decode *d, uint32_t p)
 {
@@ -297,7 +303,7 @@ static bool admit(struct decode *d, uint32_t p)
 		perf_job_mark_dead(&r->job, pair->peer);
 	if (s == MC_OK && !send_table(d, v))
 		s = MC_ERR_PEER_DOWN;
-	if (s != MC_OK && perf_job_down(&r->job, pair->peer)) {
+	if (s != MC_OK && may_return(r, pair->peer)) {
 		pair->redo[pair->redo_n++] = v->request; /* until it is back */
 		recv_free(d, v, true);
 		return true;
@@ -332,7 +338,7 @@ static bool admit_all(struct decode *d, int64_t *wait_ns)
 		for (uint32_t p = 0; p < r->prefill_n; p++) {
 			struct pair *pair = &d->pair[p];
 			if (pair->lost || pair->away || next_of(pair) >= r->trace.n || pair->flying >= r->o.window ||
-			    perf_job_down(&r->job, pair->peer))
+			    may_return(r, pair->peer))
 				continue;
 			if (best == MC_NO_RANK || next_of(pair) < next_of(&d->pair[best]))
 				best = p;
