@@ -496,7 +496,7 @@ static void rails__none_can_be_proved(void **state)
 }
 
 /*
- * A process with more peers than queue pairs: the cgroup's part for each has one, and rank 0 has three peers. They are used in
+ * A process with more peers than queue pairs: the cgroup's part is one each, rank 0 has three peers. They are used in
  * turn, so that the others must give theirs up again and again; no message is lost, doubled or out of order.
  */
 static void rails__more_peers_than_queue_pairs(void **state)
