@@ -64,11 +64,12 @@ static void counter_remove(struct mc_counter *c)
 	free(c);
 }
 
+/* Only written under the lock: no atomic addition is needed. */
 static void counter_bump(struct mc_counter *c, uint64_t add)
 {
-	atomic_fetch_add_explicit(&c->value, add, memory_order_release);
-	atomic_fetch_add(&c->seq, 1);
-	mc_wake(c->ctx, &c->seq);
+	uint64_t v = atomic_load_explicit(&c->value, memory_order_relaxed);
+	atomic_store_explicit(&c->value, v + add, memory_order_release);
+	mc_word_bump(c->ctx, &c->seq);
 }
 
 static void count_arrival(struct mc_peer *p, uint64_t tag, uint64_t add)
@@ -186,8 +187,7 @@ static void note_arrival(struct mc_peer *p, uint64_t tag, const void *data, uint
 		memcpy(n->data, data, len);
 	mc_list_add_tail(&ctx->notes, &n->node);
 	ctx->note_n++;
-	atomic_fetch_add(&ctx->note_seq, 1);
-	mc_wake(ctx, &ctx->note_seq);
+	mc_word_bump(ctx, &ctx->note_seq);
 }
 
 mc_status_t mc_notify_apply(struct mc_peer *p, struct mc_rd *r)
@@ -255,8 +255,7 @@ void mc_arrivals_peer_down(struct mc_peer *p)
 	for (uint32_t i = 0; i < MC_COUNTER_BUCKETS; i++) {
 		for (struct mc_counter *c = p->ctx->counter[i]; c != NULL; c = c->next) {
 			if (c->from == p) {
-				atomic_fetch_add(&c->seq, 1);
-				mc_wake(p->ctx, &c->seq);
+				mc_word_bump(p->ctx, &c->seq);
 			}
 		}
 	}

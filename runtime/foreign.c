@@ -280,8 +280,7 @@ void mc_foreign_poll(struct mc_ctx *ctx)
 	if (n == 0)
 		return;
 	ctx->boot_check_ns = n == EVENTS_PER_POLL ? 0 : ctx->boot_check_ns;
-	atomic_fetch_add(&ctx->peer_seq, 1);
-	mc_wake(ctx, &ctx->peer_seq);
+	mc_word_bump(ctx, &ctx->peer_seq);
 }
 
 /* ---- open and close ---- */

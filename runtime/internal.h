@@ -265,7 +265,7 @@ struct mc_req {
 	uint32_t slot;              /* in ctx->req_slot, for the life of the object */
 	enum mc_req_kind kind;
 	_Atomic(uint32_t) state;    /* futex word: 0 running, 1 ended (status is then constant) */
-	_Atomic(uint32_t) refs;     /* caller and engine */
+	uint32_t refs;              /* caller and engine */
 	mc_status_t status;
 	mc_status_t failing;        /* not MC_OK: it will end so, once nothing is under way */
 	bool rma;                   /* else packed */

@@ -131,8 +131,7 @@ void mc_link_up(struct mc_peer *p, const struct mc_be_slot *slot)
 	p->state = MC_PEER_UP;
 	if (slot->caps.flags & MC_CAP_PROVE)
 		mc_rmems_link_up(p);
-	atomic_fetch_add(&ctx->peer_seq, 1);
-	mc_wake(ctx, &ctx->peer_seq);
+	mc_word_bump(ctx, &ctx->peer_seq);
 }
 
 void mc_link_down(struct mc_peer *p, struct mc_be_slot *slot, const struct mc_be_event *ev)

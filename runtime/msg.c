@@ -285,8 +285,7 @@ static void on_pong(struct mc_peer *p, struct mc_rd *r)
 		r->bad = true;
 	else if (v > p->pongs)
 		p->pongs = v;
-	atomic_fetch_add(&p->ctx->peer_seq, 1);
-	mc_wake(p->ctx, &p->ctx->peer_seq);
+	mc_word_bump(p->ctx, &p->ctx->peer_seq);
 }
 
 static void on_notify(struct mc_peer *p, struct mc_rd *r)
@@ -307,8 +306,7 @@ static void on_bye(struct mc_peer *p, struct mc_rd *r)
 		mc_peer_leave(p);
 	}
 	p->bye_sent = false;
-	atomic_fetch_add(&p->ctx->peer_seq, 1);
-	mc_wake(p->ctx, &p->ctx->peer_seq);
+	mc_word_bump(p->ctx, &p->ctx->peer_seq);
 }
 
 void mc_bye_send(struct mc_peer *p, uint8_t answer)

@@ -61,8 +61,7 @@ void mc_peer_enter(struct mc_peer *p, uint32_t id)
 	} else {
 		mc_foreign_enter(p, old);
 	}
-	atomic_fetch_add(&ctx->peer_seq, 1);
-	mc_wake(ctx, &ctx->peer_seq);
+	mc_word_bump(ctx, &ctx->peer_seq);
 }
 
 /* What the rendezvous has of a rank. MC_ERR_BOOT: nothing. */
@@ -230,10 +229,8 @@ static void bury(struct mc_peer *p)
 	mc_arrivals_peer_down(p);
 	mc_foreign_lost(p);
 	mc_resume_plan(p);
-	atomic_fetch_add(&ctx->peer_seq, 1);
-	mc_wake(ctx, &ctx->peer_seq);
-	atomic_fetch_add(&ctx->coll_seq, 1);
-	mc_wake(ctx, &ctx->coll_seq);
+	mc_word_bump(ctx, &ctx->peer_seq);
+	mc_word_bump(ctx, &ctx->coll_seq);
 }
 
 void mc_peers_bury(struct mc_ctx *ctx)

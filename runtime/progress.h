@@ -45,6 +45,7 @@ void mc_progress_caller_woke(struct mc_ctx *ctx);
 
 /* wait.c */
 void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word); /* under the lock; word changed: wake who waits on it */
+void mc_word_bump(struct mc_ctx *ctx, _Atomic(uint32_t) *word); /* under the lock: change it, wake who waits on it */
 /*
  * Wait until pred(arg), which is called without the lock, or the deadline. Drives progress itself, and sleeps when
  * nothing happened for the spin time. Every change of what pred looks at must bump *word. MC_OK or MC_ERR_TIMEOUT. Not

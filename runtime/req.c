@@ -70,7 +70,7 @@ struct mc_req *mc_req_ended(struct mc_peer *p, enum mc_req_kind kind)
 	r->peer = p;
 	r->kind = kind;
 	r->status = MC_OK;
-	atomic_store_explicit(&r->refs, 1, memory_order_relaxed);
+	r->refs = 1;
 	atomic_store_explicit(&r->state, 1, memory_order_relaxed);
 	return r;
 }
@@ -83,7 +83,7 @@ struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind)
 	r->peer = p;
 	r->kind = kind;
 	atomic_store_explicit(&r->state, 0, memory_order_relaxed);
-	atomic_store_explicit(&r->refs, 2, memory_order_relaxed);
+	r->refs = 2;
 	r->status = MC_IN_PROGRESS;
 	r->failing = MC_OK;
 	r->rma = false;
@@ -176,7 +176,7 @@ void mc_req_unpin(struct mc_req *r)
 /* The last reference puts the object back; under the lock. */
 void mc_req_drop(struct mc_req *r)
 {
-	if (atomic_fetch_sub(&r->refs, 1) == 1)
+	if (--r->refs == 0)
 		req_put(r);
 }
 
@@ -191,10 +191,9 @@ static void req_end(struct mc_req *r, mc_status_t s)
 		mc_pack_abandon(r);
 	r->status = s;
 	r->end_ns = mc_now_ns();
-	atomic_store(&r->state, 1);
+	atomic_store_explicit(&r->state, 1, memory_order_release);
 	mc_wake(ctx, &r->state);
-	atomic_fetch_add(&ctx->peer_seq, 1); /* mc_finalize() waits for the last one */
-	mc_wake(ctx, &ctx->peer_seq);
+	mc_word_bump(ctx, &ctx->peer_seq); /* mc_finalize() waits for the last one */
 	if (r->on_end != NULL)
 		r->on_end(r, r->on_end_arg);
 	mc_req_drop(r);
@@ -303,7 +302,7 @@ void mc_req_group_add(struct mc_req *group, struct mc_req *kid)
 {
 	kid->on_end = kid_end;
 	kid->on_end_arg = group;
-	atomic_store(&kid->refs, 1);
+	kid->refs = 1;
 	mc_list_add_tail(&group->kids, &kid->kid);
 	group->flying++;
 	group->slices += kid->slices;
@@ -350,7 +349,7 @@ void mc_reqs_free(struct mc_ctx *ctx)
 	uint32_t held = 0;
 	for (uint32_t i = 0; i < ctx->req_slot_n; i++) {
 		struct mc_req *r = ctx->req_slot[i];
-		if (atomic_load(&r->refs) > 0 && mc_list_empty(&r->node))
+		if (r->refs > 0 && mc_list_empty(&r->node))
 			held++;
 		free(r->store);
 		free(r->shape_store);

@@ -14,7 +14,7 @@
 enum {
 	RING_TURN = 32,   /* messages of one sender before the next has its turn */
 	COLD_POLLS = 512, /* a hot ring without a message for so long makes place for another */
-	TAIL_POLLS = 64,  /* polls between looks at the tail of a hot ring: is its next header missing? */
+	TAIL_POLLS = 1024, /* polls between looks at the tail of a hot ring: is its next header missing? */
 };
 
 /* The next header. 0: no message, as yet. */

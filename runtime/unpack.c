@@ -189,8 +189,7 @@ static void reply_gone(struct mc_tx *tx, mc_status_t s)
 {
 	(void)s;
 	if (tx->mem != NULL && --tx->mem->serving == 0) {
-		atomic_fetch_add(&tx->peer->ctx->peer_seq, 1); /* mc_mem_free() may wait for it */
-		mc_wake(tx->peer->ctx, &tx->peer->ctx->peer_seq);
+		mc_word_bump(tx->peer->ctx, &tx->peer->ctx->peer_seq); /* mc_mem_free() may wait for it */
 	}
 }
 

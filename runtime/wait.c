@@ -32,11 +32,21 @@ static void futex_wait(_Atomic(uint32_t) *word, uint32_t seen, int64_t ns)
 
 void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word)
 {
-	/* The word was changed before; seq_cst pairs with the sleeper, which counts itself before it looks again. */
-	if (atomic_load(&ctx->sleepers) > 0)
+	/*
+	 * The word was changed before, under the lock, under which a sleeper counts itself and looks at the word: it has
+	 * seen the change, or is counted. No fence is needed for that, and this is on the way of every short message.
+	 */
+	if (atomic_load_explicit(&ctx->sleepers, memory_order_relaxed) > 0)
 		syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 	if (ctx->drv.caller_word == word)
 		mc_progress_kick(ctx);
+}
+
+void mc_word_bump(struct mc_ctx *ctx, _Atomic(uint32_t) *word)
+{
+	uint32_t v = atomic_load_explicit(word, memory_order_relaxed);
+	atomic_store_explicit(word, v + 1, memory_order_release); /* nobody else writes it meanwhile */
+	mc_wake(ctx, word);
 }
 
 static uint32_t try_progress(struct mc_ctx *ctx)
@@ -58,14 +68,22 @@ static int64_t until(int64_t deadline_ns)
 	return deadline_ns > now ? deadline_ns - now : 0;
 }
 
-/* Another caller has the descriptors; it wakes us when our word changes, or the progress thread does. */
+/*
+ * Another caller has the descriptors; it wakes us when our word changes, or the progress thread does. Under the lock,
+ * which it gives back: see mc_wake().
+ */
 static void sleep_behind(struct waiter *w)
 {
 	struct mc_ctx *ctx = w->ctx;
-	atomic_fetch_add(&ctx->sleepers, 1);
-	if (atomic_load(w->word) == w->seen)
+	w->driving = false;
+	ctx->drv.spinners--;
+	mc_progress_hand_over(ctx);
+	atomic_fetch_add_explicit(&ctx->sleepers, 1, memory_order_relaxed);
+	bool changed = atomic_load(w->word) != w->seen;
+	mc_ctx_unlock(ctx);
+	if (!changed)
 		futex_wait(w->word, w->seen, until(w->deadline_ns));
-	atomic_fetch_sub(&ctx->sleepers, 1);
+	atomic_fetch_sub_explicit(&ctx->sleepers, 1, memory_order_relaxed);
 }
 
 /*
@@ -77,10 +95,6 @@ static uint32_t drive_asleep(struct waiter *w)
 	struct mc_ctx *ctx = w->ctx;
 	mc_ctx_lock(ctx);
 	if (ctx->drv.caller_asleep) {
-		w->driving = false;
-		ctx->drv.spinners--;
-		mc_progress_hand_over(ctx);
-		mc_ctx_unlock(ctx);
 		sleep_behind(w);
 		return 0;
 	}

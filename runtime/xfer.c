@@ -435,7 +435,7 @@ void mc_xfer_discard(struct mc_req *r)
 	mc_list_del(&r->timed);
 	mc_req_unpin(r);
 	atomic_store(&r->state, 1);
-	atomic_store(&r->refs, 0);
+	r->refs = 0;
 	mc_list_add_tail(&ctx->req_free, &r->node);
 }
 
@@ -451,7 +451,7 @@ mc_status_t mc_xfer_submit(struct mc_peer *p, enum mc_req_kind kind, const struc
 	}
 	r->on_end = on_end;
 	r->on_end_arg = arg;
-	atomic_store(&r->refs, 1);
+	r->refs = 1;
 	mc_xfer_start(r);
 	return MC_OK;
 }
