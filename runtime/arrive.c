@@ -7,16 +7,6 @@
 
 /* ---- the notification on the wire ---- */
 
-void mc_notify_write(const struct mc_notify *n, struct mc_wr *w)
-{
-	mc_wr_u8(w, (uint8_t)n->flags);
-	if (n->flags == 0)
-		return;
-	mc_wr_u64(w, n->tag);
-	mc_wr_u64(w, n->add);
-	mc_wr_blob(w, n->data, n->data_len);
-}
-
 void mc_notify_encode(const struct mc_req *r, struct mc_wr *w)
 {
 	struct mc_notify n = {.flags = r->notify_flags,
@@ -24,7 +14,7 @@ void mc_notify_encode(const struct mc_req *r, struct mc_wr *w)
 			      .add = r->notify_add,
 			      .data = r->payload,
 			      .data_len = r->payload_len};
-	mc_notify_write(&n, w);
+	mc_wr_notify(w, &n);
 }
 
 /* ---- counters ---- */
@@ -192,18 +182,14 @@ static void note_arrival(struct mc_peer *p, uint64_t tag, const void *data, uint
 
 mc_status_t mc_notify_apply(struct mc_peer *p, struct mc_rd *r)
 {
-	uint8_t flags = mc_rd_u8(r);
-	if (flags == 0)
-		return r->bad ? MC_ERR_PROTO : MC_OK;
-	uint64_t tag = mc_rd_u64(r), add = mc_rd_u64(r);
-	uint32_t len;
-	const void *data = mc_rd_blob(r, &len, MC_NOTE_MAX);
-	if (data == NULL || (flags & ~(MC_NOTIFY_COUNT | MC_NOTIFY_NOTE)) != 0)
+	struct mc_notify n;
+	mc_rd_notify(r, &n);
+	if (r->bad)
 		return MC_ERR_PROTO;
-	if (flags & MC_NOTIFY_NOTE)
-		note_arrival(p, tag, data, len);
-	if (flags & MC_NOTIFY_COUNT)
-		count_arrival(p, tag, add);
+	if (n.flags & MC_NOTIFY_NOTE)
+		note_arrival(p, n.tag, n.data, n.data_len);
+	if (n.flags & MC_NOTIFY_COUNT)
+		count_arrival(p, n.tag, n.add);
 	return MC_OK;
 }
 

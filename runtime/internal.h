@@ -541,7 +541,6 @@ void mc_dlist_drop(struct mc_dlist *list);          /* a request on it has ended
 void mc_dlists_free(struct mc_ctx *ctx);
 
 /* arrive.c */
-void mc_notify_write(const struct mc_notify *n, struct mc_wr *w);
 void mc_notify_encode(const struct mc_req *r, struct mc_wr *w);
 mc_status_t mc_notify_apply(struct mc_peer *p, struct mc_rd *r); /* MC_ERR_PROTO: malformed */
 void mc_arrivals_peer_down(struct mc_peer *p);

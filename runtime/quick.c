@@ -30,7 +30,7 @@ static uint32_t notify_frame(const struct mc_peer *p, const struct mc_notify *as
 		return 0;
 	mc_short_encode(MC_MSG_NOTIFY, ctx->rank, mc_short_check(ctx->job, ctx->epoch, p->epoch), buf);
 	mc_wr_init(&w, buf + MC_SHORT_LEN, QUICK_MSG - MC_SHORT_LEN);
-	mc_notify_write(&n, &w);
+	mc_wr_notify(&w, &n);
 	return MC_SHORT_LEN + (uint32_t)mc_wr_len(&w);
 }
 

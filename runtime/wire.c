@@ -249,6 +249,44 @@ void mc_wr_blob(struct mc_wr *w, const void *p, uint32_t len)
 	mc_wr_bytes(w, p, len);
 }
 
+/* ---- notification: flags 0, tag 1, add 9, length 17, payload 21; nothing but the flags where they are 0 ---- */
+
+enum { NOTIFY_TAG_OFF = 1, NOTIFY_ADD_OFF = 9, NOTIFY_LEN_OFF = 17, NOTIFY_LEN = 21 };
+
+void mc_wr_notify(struct mc_wr *w, const struct mc_notify *n)
+{
+	uint8_t *p = wr_take(w, n->flags != 0 ? NOTIFY_LEN : 1);
+
+	if (p == NULL)
+		return;
+	p[0] = (uint8_t)n->flags;
+	if (n->flags == 0)
+		return;
+	le64_put(p + NOTIFY_TAG_OFF, n->tag);
+	le64_put(p + NOTIFY_ADD_OFF, n->add);
+	le32_put(p + NOTIFY_LEN_OFF, n->data_len);
+	mc_wr_bytes(w, n->data, n->data_len);
+}
+
+void mc_rd_notify(struct mc_rd *r, struct mc_notify *out)
+{
+	const uint8_t *p = rd_take(r, 1);
+
+	*out = (struct mc_notify){.flags = p != NULL ? *p : 0};
+	if (out->flags == 0)
+		return;
+	p = rd_take(r, NOTIFY_LEN - NOTIFY_TAG_OFF);
+	if (p == NULL)
+		return;
+	p -= NOTIFY_TAG_OFF;
+	out->tag = le64_get(p + NOTIFY_TAG_OFF);
+	out->add = le64_get(p + NOTIFY_ADD_OFF);
+	out->data_len = le32_get(p + NOTIFY_LEN_OFF);
+	if (out->data_len > MC_NOTE_MAX || (out->flags & ~(uint32_t)(MC_NOTIFY_COUNT | MC_NOTIFY_NOTE)) != 0)
+		r->bad = true;
+	out->data = rd_take(r, out->data_len);
+}
+
 /* ---- authentication ---- */
 
 void mc_mac(const struct mc_mac_key *key, const void *a, size_t a_len, const void *b, size_t b_len,

@@ -45,6 +45,10 @@ void mc_wr_str(struct mc_wr *w, const char *s);
 void mc_wr_blob(struct mc_wr *w, const void *p, uint32_t len);
 size_t mc_wr_len(const struct mc_wr *w);
 
+/* A notification, in one call: every short message has one. size is not on the wire. */
+void mc_wr_notify(struct mc_wr *w, const struct mc_notify *n);
+void mc_rd_notify(struct mc_rd *r, struct mc_notify *out); /* data borrowed; unknown flags, a payload too long: bad */
+
 uint32_t mc_crc32c(uint32_t crc, const void *buf,
 		   size_t len); /* start with 0; Castagnoli, reflected, final xor inside */
 
