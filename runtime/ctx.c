@@ -388,6 +388,7 @@ mc_status_t mc_init(const struct mc_params *p, struct mc_ctx **ctx_out)
 	if (ctx == NULL)
 		return MC_ERR_NOMEM;
 	pthread_mutex_init(&ctx->lock, NULL);
+	mc_ticker_init(&ctx->ticker);
 	init_lists(ctx);
 	mc_status_t s = bring_up(ctx, p);
 	if (s != MC_OK) {

@@ -299,6 +299,7 @@ struct mc_req {
 	uint32_t slices;
 	uint64_t bytes;
 	int64_t start_ns, post_ns, end_ns;
+	uint64_t ticks;             /* quick.c: instead of those three, how long the call took; else 0 */
 	struct mc_list kids;        /* MC_REQ_GROUP: requests that it stands for; flying counts them */
 	struct mc_list kid;         /* in the group's list */
 	void (*on_end)(struct mc_req *r,
@@ -358,6 +359,7 @@ struct mc_ctx {
 	bool manual;
 	bool streams;               /* constant: copying past the caches pays here */
 
+	struct mc_ticker ticker;    /* constant */
 	pthread_mutex_t lock;
 	_Atomic(uint32_t) lockers;  /* callers that want the lock: the progress thread makes way */
 	struct mc_be_nic *nic;      /* [nic_n], for the backends; constant after init */

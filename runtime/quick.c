@@ -37,7 +37,7 @@ static uint32_t notify_frame(const struct mc_peer *p, const struct mc_notify *as
 bool mc_quick_put(struct mc_peer *p, const struct mc_slice *s, const struct mc_xfer_opts *opts, struct mc_req **req_out)
 {
 	struct mc_be_slot *link = p->link;
-	int64_t start_ns = req_out != NULL ? mc_now_ns() : 0;
+	uint64_t start = req_out != NULL ? mc_ticker_now(&p->ctx->ticker) : 0;
 	uint8_t buf[QUICK_MSG];
 	uint32_t len = 0;
 
@@ -65,9 +65,7 @@ bool mc_quick_put(struct mc_peer *p, const struct mc_slice *s, const struct mc_x
 		return true;
 	r->slices = r->run_n = 1;
 	r->bytes = s->len;
-	r->start_ns = start_ns;
-	r->end_ns = mc_now_ns();
-	r->post_ns = r->end_ns - start_ns;
+	r->ticks = (mc_ticker_now(&p->ctx->ticker) - start) | 1; /* not 0 */
 	*req_out = r;
 	return true;
 }

@@ -106,6 +106,7 @@ struct mc_req *mc_req_get(struct mc_peer *p, enum mc_req_kind kind)
 	r->on_end = NULL;
 	r->start_ns = mc_now_ns();
 	r->post_ns = r->end_ns = 0;
+	r->ticks = 0;
 	mc_list_add_tail(&p->reqs, &r->node);
 	return r;
 }
@@ -416,5 +417,7 @@ mc_status_t mc_req_query(struct mc_req *req, struct mc_req_stats *out)
 	out->bytes = req->bytes;
 	out->post_ns = (uint64_t)req->post_ns;
 	out->total_ns = (uint64_t)(req->end_ns - req->start_ns);
+	if (req->ticks != 0)
+		out->post_ns = out->total_ns = mc_ticker_ns(&req->ctx->ticker, req->ticks);
 	return MC_OK;
 }

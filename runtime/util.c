@@ -6,8 +6,56 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "log.h"
+
+enum { PAIR_TRIES = 8, PAIR_NS = 200 };
+
+/* Does it count at one rate, whatever the processor's clock does and on all its cores? */
+static bool tsc_steady(void)
+{
+#if defined(__x86_64__)
+	unsigned int a, b, c, d;
+
+	return __get_cpuid(0x80000007, &a, &b, &c, &d) != 0 && (d & 1u << 8) != 0;
+#else
+	return false;
+#endif
+}
+
+/* Tick and clock at the same time, as far as nobody comes in between. */
+static void ticker_pair(struct mc_ticker *t)
+{
+	for (int i = 0; i < PAIR_TRIES; i++) {
+		int64_t before = mc_now_ns();
+
+		t->tick = mc_ticker_now(t);
+		t->ns = mc_now_ns();
+		if (t->ns - before < PAIR_NS)
+			return;
+	}
+}
+
+void mc_ticker_init(struct mc_ticker *t)
+{
+	t->tsc = tsc_steady();
+	ticker_pair(t);
+}
+
+uint64_t mc_ticker_ns(const struct mc_ticker *t, uint64_t ticks)
+{
+	struct mc_ticker now = {.tsc = t->tsc};
+
+	if (!t->tsc)
+		return ticks;
+	ticker_pair(&now);
+	if (now.tick <= t->tick || now.ns <= t->ns || ticks > now.tick - t->tick)
+		return 0; /* not steady after all */
+	return (uint64_t)((double)ticks * (double)(now.ns - t->ns) / (double)(now.tick - t->tick));
+}
 
 uint64_t mc_random_u64(void)
 {
