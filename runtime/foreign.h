@@ -54,7 +54,6 @@ mc_status_t mc_foreign_open(struct mc_ctx *ctx); /* MC_OK also without a directo
 void mc_foreign_close(struct mc_ctx *ctx);       /* leave the directory; not under the lock */
 void mc_foreign_free(struct mc_ctx *ctx);        /* after the peers */
 void mc_foreign_poll(struct mc_ctx *ctx);        /* what the directory has to say */
-struct mc_peer *mc_foreign_get(const struct mc_foreign *f, uint32_t i);
 void mc_foreign_enter(struct mc_peer *p, struct mc_peer *old); /* p->id is set; old: the one it replaces, or NULL */
 /* n, new and in no table, is what an authenticated record says; see mc_peer_meet(). NULL also: no more numbers. */
 struct mc_peer *mc_foreign_meet(struct mc_foreign *f, struct mc_peer *n, bool sure);

@@ -14,13 +14,6 @@
 
 #include "foreign.h"
 
-struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t id)
-{
-	if (id < ctx->size)
-		return atomic_load_explicit(&ctx->peer[id], memory_order_acquire);
-	return ctx->foreign != NULL ? mc_foreign_get(ctx->foreign, id - ctx->size) : NULL;
-}
-
 struct mc_peer *mc_peer_new(struct mc_ctx *ctx)
 {
 	struct mc_peer *p = calloc(1, sizeof(*p));

@@ -13,7 +13,14 @@ mc_status_t mc_peer_start(struct mc_peer *p); /* idle -> connecting; MC_OK also 
 void mc_peer_fail(struct mc_peer *p, mc_status_t why, const char *fmt, ...) MC_PRINTF(3, 4); /* logs, reports, marks */
 void mc_peer_leave(struct mc_peer *p);                                                       /* it said goodbye */
 void mc_peers_bury(struct mc_ctx *ctx);                       /* take down what is marked */
-struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t id); /* as it is now; NULL: no such; also without the lock */
+struct mc_peer *mc_foreign_get(const struct mc_foreign *f, uint32_t i); /* foreign.c: the same, of other jobs */
+/* As it is now; NULL: no such; also without the lock. */
+static inline struct mc_peer *mc_peer_get(struct mc_ctx *ctx, uint32_t id)
+{
+	if (id < ctx->size)
+		return atomic_load_explicit(&ctx->peer[id], memory_order_acquire);
+	return ctx->foreign != NULL ? mc_foreign_get(ctx->foreign, id - ctx->size) : NULL;
+}
 static inline struct mc_peer *mc_peer_of_node(struct mc_list *node)
 {
 	return mc_container_of(node, struct mc_peer, all);

@@ -415,9 +415,14 @@ static uint32_t poll_be(struct mc_be *be, struct mc_be_event *ev, uint32_t max)
 	uint32_t n;
 
 	be->polls++;
-	if (idle(be) && mc_shm_doors_silent(be)) {
+	if (idle(be)) {
+		struct shm_ring *ring = mc_shm_hot_ring(be);
+
 		be->budget = SHM_QUANTUM;
-		return 0;
+		if (ring != NULL)
+			return mc_shm_hot_read(be, ring, ev, max);
+		if (mc_shm_doors_silent(be))
+			return 0;
 	}
 	mc_shm_used_release(be);
 	if (be->armed || be->polls % WATCH_EVERY == 0) {

@@ -298,6 +298,8 @@ void mc_shm_blocked_run(struct mc_be *be);
 bool mc_shm_blocked_arm(struct mc_be *be); /* false: room has appeared */
 
 /* shm_recv.c */
+struct shm_ring *mc_shm_hot_ring(const struct mc_be *be); /* that has a message; NULL: none of the hot ones */
+uint32_t mc_shm_hot_read(struct mc_be *be, struct shm_ring *ring, struct mc_be_event *ev, uint32_t max);
 bool mc_shm_doors_silent(const struct mc_be *be); /* a glance, for a reader that looks again soon */
 void mc_shm_doors_read(struct mc_be *be);
 void mc_shm_slots_scan(struct mc_be *be); /* also without a bell: a sender may have died before it rang */

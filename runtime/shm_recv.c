@@ -120,13 +120,18 @@ static void ring_heat(struct mc_be *be, struct shm_ring *ring)
 	atomic_store(&ring->ctl->watched, 1);
 }
 
+struct shm_ring *mc_shm_hot_ring(const struct mc_be *be)
+{
+	for (uint32_t k = 0; k < SHM_HOT; k++)
+		if (be->hot[k] != NULL && next_header(be->hot[k]) != 0)
+			return be->hot[k];
+	return NULL;
+}
+
 bool mc_shm_doors_silent(const struct mc_be *be)
 {
 	uint32_t n = (slots_used(be) + 63) / 64;
 
-	for (uint32_t k = 0; k < SHM_HOT; k++)
-		if (be->hot[k] != NULL && next_header(be->hot[k]) != 0)
-			return false;
 	for (uint32_t w = 0; w < n; w++)
 		if (atomic_load_explicit(&be->box->door[w], memory_order_relaxed) != 0)
 			return false;
@@ -346,6 +351,12 @@ static uint32_t ring_read(struct mc_be *be, struct shm_ring *ring, struct mc_be_
 		ring_heat(be, ring);
 	}
 	return n;
+}
+
+/* The only thing that a poll has found to do: what comes behind, and whether the sender has closed, the next one sees. */
+uint32_t mc_shm_hot_read(struct mc_be *be, struct shm_ring *ring, struct mc_be_event *ev, uint32_t max)
+{
+	return ring->broken ? 0 : ring_read(be, ring, ev, max < RING_TURN ? max : RING_TURN);
 }
 
 uint32_t mc_shm_msgs_read(struct mc_be *be, struct mc_be_event *ev, uint32_t max)

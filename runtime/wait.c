@@ -30,12 +30,12 @@ static void futex_wait(_Atomic(uint32_t) *word, uint32_t seen, int64_t ns)
 	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, ns == INT64_MAX ? NULL : &ts, NULL, 0);
 }
 
+/*
+ * The word was changed before, under the lock, under which a sleeper counts itself and looks at the word: it has seen the
+ * change, or is counted. No fence is needed for that, and this is on the way of every short message.
+ */
 void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word)
 {
-	/*
-	 * The word was changed before, under the lock, under which a sleeper counts itself and looks at the word: it has
-	 * seen the change, or is counted. No fence is needed for that, and this is on the way of every short message.
-	 */
 	if (atomic_load_explicit(&ctx->sleepers, memory_order_relaxed) > 0)
 		syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 	if (ctx->drv.caller_word == word)

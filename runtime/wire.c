@@ -11,27 +11,7 @@
 
 #include "log.h"
 
-/* What an empty cursor points at: arithmetic on NULL is undefined even with 0. */
-static const uint8_t nowhere[1];
-
 /* ---- reader ---- */
-
-void mc_rd_init(struct mc_rd *r, const void *buf, size_t len)
-{
-	r->p = len > 0 ? buf : nowhere;
-	r->end = r->p + len;
-	r->bad = false;
-}
-
-size_t mc_rd_left(const struct mc_rd *r)
-{
-	return (size_t)(r->end - r->p);
-}
-
-bool mc_rd_end(const struct mc_rd *r)
-{
-	return !r->bad && r->p == r->end;
-}
 
 /* A number of fixed length is one load or store, not a loop over its bytes: a short message has a dozen of them. */
 static inline uint16_t le16_get(const uint8_t *p)
@@ -159,19 +139,6 @@ const void *mc_rd_blob(struct mc_rd *r, uint32_t *len_out, uint32_t max)
 }
 
 /* ---- writer ---- */
-
-void mc_wr_init(struct mc_wr *w, void *buf, size_t len)
-{
-	w->start = buf;
-	w->p = buf;
-	w->end = len > 0 ? w->p + len : w->p;
-	w->bad = false;
-}
-
-size_t mc_wr_len(const struct mc_wr *w)
-{
-	return (size_t)(w->p - w->start);
-}
 
 void mc_wr_bytes(struct mc_wr *w, const void *p, size_t len)
 {
@@ -563,12 +530,6 @@ mc_status_t mc_frame_decode_head(const void *head, size_t head_len, uint32_t dat
 /* ---- short frame: magic 0, version 2, kind 3, src_rank 4, check 8 ---- */
 
 enum { SHORT_CHECK_OFF = 8 };
-
-uint64_t mc_short_check(uint64_t job, uint64_t src_epoch, uint64_t dst_epoch)
-{
-	/* Odd constants: each of the three changes the result, and there is not the same as back. */
-	return job + src_epoch * UINT64_C(0x9e3779b97f4a7c15) + dst_epoch * UINT64_C(0xc2b2ae3d27d4eb4f);
-}
 
 void mc_short_encode(uint8_t kind, uint32_t src_rank, uint64_t check, uint8_t out[MC_SHORT_LEN])
 {

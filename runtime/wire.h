@@ -23,7 +23,14 @@ struct mc_wr {
 	bool bad; /* did not fit */
 };
 
-void mc_rd_init(struct mc_rd *r, const void *buf, size_t len);
+static inline void mc_rd_init(struct mc_rd *r, const void *buf, size_t len)
+{
+	static const uint8_t nowhere[1]; /* arithmetic on NULL is undefined even with 0 */
+	r->p = len > 0 ? buf : nowhere;
+	r->end = r->p + len;
+	r->bad = false;
+}
+
 uint8_t mc_rd_u8(struct mc_rd *r);
 uint16_t mc_rd_u16(struct mc_rd *r);
 uint32_t mc_rd_u32(struct mc_rd *r);
@@ -32,10 +39,25 @@ const void *mc_rd_bytes(struct mc_rd *r, size_t len);                  /* borrow
 void mc_rd_copy(struct mc_rd *r, void *out, size_t len);               /* zeroes out when short */
 void mc_rd_str(struct mc_rd *r, char *out, size_t room); /* u16 length + bytes; embedded NUL or no room: bad */
 const void *mc_rd_blob(struct mc_rd *r, uint32_t *len_out, uint32_t max); /* u32 length + bytes; borrowed */
-size_t mc_rd_left(const struct mc_rd *r);
-bool mc_rd_end(const struct mc_rd *r);                                  /* no error and nothing left over */
+static inline size_t mc_rd_left(const struct mc_rd *r)
+{
+	return (size_t)(r->end - r->p);
+}
 
-void mc_wr_init(struct mc_wr *w, void *buf, size_t len);
+/* No error and nothing left over. */
+static inline bool mc_rd_end(const struct mc_rd *r)
+{
+	return !r->bad && r->p == r->end;
+}
+
+static inline void mc_wr_init(struct mc_wr *w, void *buf, size_t len)
+{
+	w->start = buf;
+	w->p = buf;
+	w->end = len > 0 ? w->p + len : w->p;
+	w->bad = false;
+}
+
 void mc_wr_u8(struct mc_wr *w, uint8_t v);
 void mc_wr_u16(struct mc_wr *w, uint16_t v);
 void mc_wr_u32(struct mc_wr *w, uint32_t v);
@@ -43,7 +65,10 @@ void mc_wr_u64(struct mc_wr *w, uint64_t v);
 void mc_wr_bytes(struct mc_wr *w, const void *p, size_t len);
 void mc_wr_str(struct mc_wr *w, const char *s);
 void mc_wr_blob(struct mc_wr *w, const void *p, uint32_t len);
-size_t mc_wr_len(const struct mc_wr *w);
+static inline size_t mc_wr_len(const struct mc_wr *w)
+{
+	return (size_t)(w->p - w->start);
+}
 
 /* A notification, in one call: every short message has one. size is not on the wire. */
 void mc_wr_notify(struct mc_wr *w, const struct mc_notify *n);
@@ -100,7 +125,12 @@ mc_status_t mc_frame_decode_head(const void *head, size_t head_len, uint32_t dat
 #define MC_SHORT_LEN   16u
 #define MC_SHORT_MAGIC 0x636du /* "mc" */
 
-uint64_t mc_short_check(uint64_t job, uint64_t src_epoch, uint64_t dst_epoch);
+static inline uint64_t mc_short_check(uint64_t job, uint64_t src_epoch, uint64_t dst_epoch)
+{
+	/* Odd constants: each of the three changes the result, and there is not the same as back. */
+	return job + src_epoch * UINT64_C(0x9e3779b97f4a7c15) + dst_epoch * UINT64_C(0xc2b2ae3d27d4eb4f);
+}
+
 void mc_short_encode(uint8_t kind, uint32_t src_rank, uint64_t check, uint8_t out[MC_SHORT_LEN]);
 /* False: not one. The body is behind it. */
 bool mc_short_decode(const void *msg, size_t len, uint8_t *kind_out, uint32_t *src_rank_out, uint64_t *check_out);
