@@ -188,9 +188,8 @@ void mc_on_cancel(struct mc_peer *p, struct mc_rd *r)
 static void reply_gone(struct mc_tx *tx, mc_status_t s)
 {
 	(void)s;
-	if (tx->mem != NULL && --tx->mem->serving == 0) {
+	if (tx->mem != NULL && --tx->mem->serving == 0)
 		mc_word_bump(tx->peer->ctx, &tx->peer->ctx->peer_seq); /* mc_mem_free() may wait for it */
-	}
 }
 
 /* Bytes that a list of entries, all of one region, asks for. false: malformed. */

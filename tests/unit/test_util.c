@@ -138,6 +138,29 @@ static void random_u64__never_zero_never_twice(void **state)
 	assert_true(zeros == UINT64_MAX);
 }
 
+/* What the counter says of a time lies between what the clock says of two that enclose it, and are enclosed by it. */
+static void ticker__agrees_with_the_clock(void **state)
+{
+	struct mc_ticker t, clock = {.tsc = false};
+
+	(void)state;
+	mc_ticker_init(&t);
+	assert_int_equal(mc_ticker_ns(&t, 0), 0);
+	for (int i = 0; i < 5; i++) {
+		int64_t outer = mc_now_ns();
+		uint64_t start = mc_ticker_now(&t);
+		int64_t inner = mc_now_ns(), end = inner;
+
+		while (end - inner < 2000000)
+			end = mc_now_ns();
+		uint64_t ns = mc_ticker_ns(&t, mc_ticker_now(&t) - start);
+		assert_true((double)ns > 0.99 * (double)(end - inner));
+		assert_true((double)ns < 1.01 * (double)(mc_now_ns() - outer));
+	}
+	assert_int_equal(mc_ticker_ns(&t, UINT64_MAX), t.tsc ? 0 : UINT64_MAX); /* longer than it exists */
+	assert_int_equal(mc_ticker_ns(&clock, 12345), 12345);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -145,6 +168,7 @@ int main(void)
 		cmocka_unit_test(range_ok__outside),       cmocka_unit_test(narrow_u32__too_large),
 		cmocka_unit_test(deadline__limits),        cmocka_unit_test(now__does_not_go_back),
 		cmocka_unit_test(list__order_and_removal), cmocka_unit_test(random_u64__never_zero_never_twice),
+		cmocka_unit_test(ticker__agrees_with_the_clock),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

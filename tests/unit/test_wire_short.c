@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* test_wire_short.c - the short frame: its bytes, every length, every way to damage one, and what tells two apart. */
+/* test_wire_short.c - the short frame, and the notification in it: bytes, every length, every way to damage one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -46,9 +47,83 @@ static void short__every_length_and_bit(void **state)
 	assert_int_equal(mc_frame_decode(frame, sizeof(frame), NULL, false, &g, &out, &out), MC_ERR_PROTO);
 }
 
+static void notify__round_trip_and_every_fault(void **state)
+{
+	const struct mc_notify in = {.flags = MC_NOTIFY_COUNT | MC_NOTIFY_NOTE,
+				     .tag = UINT64_C(0x1122334455667788),
+				     .add = UINT64_C(0x99aabbccddeeff00),
+				     .data = "abc",
+				     .data_len = 3};
+	/* flags, tag, add, length, payload: docs/WIRE.md */
+	static const uint8_t want[] = {3,    0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0,   0xff, 0xee,
+				       0xdd, 0xcc, 0xbb, 0xaa, 0x99, 3,    0,    0,    0,    'a', 'b',  'c'};
+	uint8_t b[sizeof(want)];
+	struct mc_notify out;
+	struct mc_wr w;
+	struct mc_rd r;
+
+	(void)state;
+	mc_wr_init(&w, b, sizeof(b));
+	mc_wr_notify(&w, &in);
+	assert_false(w.bad);
+	assert_int_equal(mc_wr_len(&w), sizeof(want));
+	assert_memory_equal(b, want, sizeof(want));
+	for (size_t room = 0; room < sizeof(b); room++) {
+		mc_wr_init(&w, b, room);
+		mc_wr_notify(&w, &in);
+		assert_true(w.bad);
+	}
+	mc_rd_init(&r, want, sizeof(want));
+	mc_rd_notify(&r, &out);
+	assert_true(mc_rd_end(&r));
+	assert_true(out.flags == in.flags && out.tag == in.tag && out.add == in.add && out.data_len == 3);
+	assert_memory_equal(out.data, "abc", 3);
+	for (size_t len = 0; len < sizeof(want); len++) {
+		mc_rd_init(&r, want, len);
+		mc_rd_notify(&r, &out);
+		assert_true(r.bad);
+	}
+	memcpy(b, want, sizeof(b));
+	b[0] = 4; /* no such flag */
+	mc_rd_init(&r, b, sizeof(b));
+	mc_rd_notify(&r, &out);
+	assert_true(r.bad);
+	mc_rd_init(&r, "", 1); /* nothing */
+	mc_rd_notify(&r, &out);
+	assert_true(mc_rd_end(&r) && out.flags == 0);
+	mc_wr_init(&w, b, 1);
+	mc_wr_notify(&w, &out);
+	assert_true(!w.bad && mc_wr_len(&w) == 1 && b[0] == 0);
+}
+
+static void notify__payload_too_long(void **state)
+{
+	size_t len = 21 + MC_NOTE_MAX + 1;
+	uint8_t *b = calloc(1, len);
+	struct mc_notify out;
+	struct mc_rd r;
+
+	(void)state;
+	assert_non_null(b);
+	b[0] = MC_NOTIFY_NOTE;
+	b[17] = 1; /* 65537 bytes, all there */
+	b[19] = 1;
+	mc_rd_init(&r, b, len);
+	mc_rd_notify(&r, &out);
+	assert_true(r.bad);
+	b[17] = 0;
+	mc_rd_init(&r, b, len - 1);
+	mc_rd_notify(&r, &out);
+	assert_true(mc_rd_end(&r) && out.data_len == MC_NOTE_MAX);
+	free(b);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(short__every_length_and_bit)};
-
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(short__every_length_and_bit),
+		cmocka_unit_test(notify__round_trip_and_every_fault),
+		cmocka_unit_test(notify__payload_too_long),
+	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
