@@ -339,7 +339,8 @@ static uint32_t ring_read(struct mc_be *be, struct shm_ring *ring, struct mc_be_
 		n += entry_read(ring, v, ev + n);
 		/*
 		 * The next header lies in a line that the sender has just written: looking there takes as long as this
-		 * message took to come. Where messages are rare as yet, this one is delivered first; the next poll looks.
+		 * message took to come. Where messages are rare as yet, this one is delivered first, and the next poll
+		 * looks.
 		 */
 		if (single && n > 0)
 			break;
@@ -353,7 +354,7 @@ static uint32_t ring_read(struct mc_be *be, struct shm_ring *ring, struct mc_be_
 	return n;
 }
 
-/* The only thing that a poll has found to do: what comes behind, and whether the sender has closed, the next one sees. */
+/* The only thing that a poll has found to do. What comes behind, and that the sender has closed, the next one sees. */
 uint32_t mc_shm_hot_read(struct mc_be *be, struct shm_ring *ring, struct mc_be_event *ev, uint32_t max)
 {
 	return ring->broken ? 0 : ring_read(be, ring, ev, max < RING_TURN ? max : RING_TURN);

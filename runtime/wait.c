@@ -31,8 +31,8 @@ static void futex_wait(_Atomic(uint32_t) *word, uint32_t seen, int64_t ns)
 }
 
 /*
- * The word was changed before, under the lock, under which a sleeper counts itself and looks at the word: it has seen the
- * change, or is counted. No fence is needed for that, and this is on the way of every short message.
+ * The word was changed before, under the lock, under which a sleeper counts itself and looks at the word: it has seen
+ * the change, or is counted. No fence is needed for that, and this is on the way of every short message.
  */
 void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word)
 {
