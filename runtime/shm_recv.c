@@ -120,11 +120,14 @@ static void ring_heat(struct mc_be *be, struct shm_ring *ring)
 	atomic_store(&ring->ctl->watched, 1);
 }
 
+/* In turn: none of them keeps the others waiting. */
 struct shm_ring *mc_shm_hot_ring(const struct mc_be *be)
 {
-	for (uint32_t k = 0; k < SHM_HOT; k++)
-		if (be->hot[k] != NULL && next_header(be->hot[k]) != 0)
-			return be->hot[k];
+	for (uint32_t i = 0; i < SHM_HOT; i++) {
+		struct shm_ring *ring = be->hot[(be->polls + i) % SHM_HOT];
+		if (ring != NULL && next_header(ring) != 0)
+			return ring;
+	}
 	return NULL;
 }
 
