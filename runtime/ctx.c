@@ -238,7 +238,7 @@ static void init_lists(struct mc_ctx *ctx)
 	struct mc_list *l[] = {&ctx->rmems, &ctx->parked, &ctx->lookups, &ctx->kept, &ctx->pools, &ctx->reshards,
 			       &ctx->tx_free[0], &ctx->tx_free[1], &ctx->req_free, &ctx->dying, &ctx->pumping,
 			       &ctx->holding, &ctx->timed, &ctx->notes, &ctx->faults, &ctx->groups, &ctx->peers,
-			       &ctx->dlists};
+			       &ctx->dlists, &ctx->openings};
 	for (size_t i = 0; i < MC_ARRAY_LEN(l); i++)
 		mc_list_init(l[i]);
 	ctx->timer_ns = INT64_MAX;

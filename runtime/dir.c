@@ -228,7 +228,14 @@ mc_status_t mc_dir_ask(struct mc_lookup *k, enum mc_dir_what what, uint64_t id, 
 	return s;
 }
 
-/* ---- the blocking form ---- */
+void mc_dir_unask(struct mc_lookup *k)
+{
+	mc_list_del(&k->node);
+	if (k->peer->state != MC_PEER_DOWN && !k->peer->ctx->leaving)
+		(void)lookup_send(k->peer, k->cookie, MC_DIR_NOTHING, 0, "");
+}
+
+/* ---- the blocking form, for regions by name ---- */
 
 /*
  * A question whose asker has run out of time stays for the next one who asks the same: so a program may poll, and the
@@ -241,8 +248,6 @@ struct waiting_lookup {
 	mc_status_t status;
 	void *blob; /* copy, [len] */
 	uint32_t len;
-	enum mc_dir_what what;
-	uint64_t id;
 	char name[MC_NAME_MAX];
 	bool kept;
 	int64_t answered_ns;
@@ -292,12 +297,12 @@ static void kept_drop_peer(const struct mc_peer *p)
 }
 
 /* Somebody asks what was asked before. An old answer may be of a region that is gone. NULL: ask. */
-static struct waiting_lookup *kept_take(struct mc_peer *p, enum mc_dir_what what, const char *name)
+static struct waiting_lookup *kept_take(struct mc_peer *p, const char *name)
 {
 	struct mc_ctx *ctx = p->ctx;
 	for (struct mc_list *l = ctx->kept.next; l != &ctx->kept; l = l->next) {
 		struct waiting_lookup *w = mc_container_of(l, struct waiting_lookup, keep);
-		if (w->k.peer != p || w->what != what || strcmp(w->name, name) != 0)
+		if (w->k.peer != p || strcmp(w->name, name) != 0)
 			continue;
 		if (answered(w) && (w->status != MC_OK || mc_now_ns() - w->answered_ns > KEPT_NS)) {
 			waiting_free(w);
@@ -318,7 +323,7 @@ static void keep(struct waiting_lookup *w)
 	if (ctx->kept_n == KEPT_MAX) {
 		struct waiting_lookup *old = mc_container_of(ctx->kept.next, struct waiting_lookup, keep);
 		if (!answered(old))
-			(void)lookup_send(old->k.peer, old->k.cookie, MC_DIR_NOTHING, 0, "");
+			mc_dir_unask(&old->k);
 		waiting_free(old);
 	}
 	mc_list_add_tail(&ctx->kept, &w->keep);
@@ -326,21 +331,18 @@ static void keep(struct waiting_lookup *w)
 	ctx->kept_n++;
 }
 
-static mc_status_t ask(struct mc_peer *p, enum mc_dir_what what, uint64_t id, const char *name,
-		       struct waiting_lookup **out)
+static mc_status_t ask(struct mc_peer *p, const char *name, struct waiting_lookup **out)
 {
-	struct waiting_lookup *w = what != MC_DIR_ID ? kept_take(p, what, name) : NULL;
+	struct waiting_lookup *w = kept_take(p, name);
 	mc_status_t s = MC_OK;
 	if (w == NULL) {
 		w = calloc(1, sizeof(*w));
 		if (w == NULL)
 			return MC_ERR_NOMEM;
 		w->k = (struct mc_lookup){.peer = p, .done = wake_waiter};
-		w->what = what;
-		w->id = id;
 		snprintf(w->name, sizeof(w->name), "%s", name);
 		mc_list_init(&w->keep);
-		s = mc_dir_ask(&w->k, what, id, name);
+		s = mc_dir_ask(&w->k, MC_DIR_NAME, 0, name);
 	}
 	if (s != MC_OK)
 		waiting_free(w);
@@ -348,13 +350,13 @@ static mc_status_t ask(struct mc_peer *p, enum mc_dir_what what, uint64_t id, co
 	return s;
 }
 
-mc_status_t mc_dir_lookup(struct mc_peer *p, enum mc_dir_what what, uint64_t id, const char *name, int64_t timeout_ns,
-			  void **blob_out, uint32_t *len_out)
+/* The answer; *blob_out is the caller's to free. */
+static mc_status_t lookup(struct mc_peer *p, const char *name, int64_t timeout_ns, void **blob_out, uint32_t *len_out)
 {
 	struct mc_ctx *ctx = p->ctx;
 	struct waiting_lookup *w;
 	mc_ctx_lock(ctx);
-	mc_status_t s = ask(p, what, id, name, &w);
+	mc_status_t s = ask(p, name, &w);
 	mc_ctx_unlock(ctx);
 	mc_progress_kick(ctx);
 	if (s != MC_OK)
@@ -368,7 +370,7 @@ mc_status_t mc_dir_lookup(struct mc_peer *p, enum mc_dir_what what, uint64_t id,
 		*len_out = w->len;
 		w->blob = NULL;
 	}
-	if (s == MC_ERR_TIMEOUT && what != MC_DIR_ID)
+	if (s == MC_ERR_TIMEOUT)
 		keep(w);
 	else
 		waiting_free(w);
@@ -380,11 +382,11 @@ mc_status_t mc_mem_lookup(struct mc_ctx *ctx, uint32_t peer, const char *name, i
 			  struct mc_rmem **rmem_out)
 {
 	struct mc_peer *p = mc_peer_get(ctx, peer);
-	void *blob;
-	uint32_t len;
+	void *blob = NULL;
+	uint32_t len = 0;
 	if (p == NULL || name == NULL || name[0] == '\0' || strlen(name) >= MC_NAME_MAX || rmem_out == NULL)
 		return MC_ERR_INVAL;
-	mc_status_t s = mc_dir_lookup(p, MC_DIR_NAME, 0, name, timeout_ns, &blob, &len);
+	mc_status_t s = lookup(p, name, timeout_ns, &blob, &len);
 	if (s != MC_OK)
 		return s;
 	mc_ctx_lock(ctx);

@@ -405,6 +405,8 @@ struct mc_ctx {
 	uint32_t kept_n;
 	struct mc_list pools;       /* struct mc_kv_pool */
 	struct mc_list reshards;    /* struct mc_reshard */
+	struct mc_list openings;    /* and those whose openers ran out of time */
+	uint32_t opening_n;
 	struct mc_list dlists;      /* struct mc_dlist */
 	uint64_t cookie;
 
@@ -465,9 +467,7 @@ void mc_dir_peer_down(struct mc_peer *p);
 void mc_dir_published(struct mc_ctx *ctx, enum mc_dir_what what, const char *name);
 /* Ask k->peer for an entry; k->done is set. Under the lock. MC_DIR_ID: MC_ERR_STALE comes at once if it is gone. */
 mc_status_t mc_dir_ask(struct mc_lookup *k, enum mc_dir_what what, uint64_t id, const char *name);
-/* The same, waiting; not under the lock. *blob_out is the caller's to free. */
-mc_status_t mc_dir_lookup(struct mc_peer *p, enum mc_dir_what what, uint64_t id, const char *name, int64_t timeout_ns,
-			  void **blob_out, uint32_t *len_out);
+void mc_dir_unask(struct mc_lookup *k); /* nobody wants the answer any more; under the lock, before it has come */
 mc_status_t mc_kv_pool_encode(struct mc_ctx *ctx, const char *name,
 			      struct mc_wr *w); /* MC_ERR_NOENT: none of that name */
 void mc_on_lookup(struct mc_peer *p, struct mc_rd *r);

@@ -114,6 +114,7 @@ mc_status_t mc_kv_pool_close(struct mc_kv_pool *pool)
 	if (pool == NULL)
 		return MC_OK;
 	struct mc_ctx *ctx = pool->ctx;
+	mc_openings_drop(ctx, pool);
 	mc_ctx_lock(ctx);
 	mc_status_t s = pool->users > 0 ? MC_ERR_BUSY : MC_OK;
 	if (s == MC_OK) {
@@ -222,47 +223,10 @@ mc_status_t mc_kv_rpool_parse(const void *blob, uint32_t len, struct mc_kv_rpool
 	return MC_OK;
 }
 
-mc_status_t mc_kv_rpool_fetch(struct mc_peer *peer, const char *name, int64_t timeout_ns, struct mc_kv_rpool **out)
+mc_status_t mc_kv_rpool_settle(struct mc_kv_rpool *p)
 {
-	void *blob;
-	uint32_t len;
-	mc_status_t s = mc_dir_lookup(peer, MC_DIR_POOL, 0, name, timeout_ns, &blob, &len);
-	if (s != MC_OK)
-		return s;
-	s = mc_kv_rpool_parse(blob, len, out);
-	free(blob);
-	if (s == MC_OK)
-		(*out)->peer = peer;
-	else
-		mc_error("rank %u: what peer %u publishes as KV pool '%s' is malformed", peer->ctx->rank, peer->id,
-			 name);
-	return s;
-}
-
-/* Descriptors of the regions behind the bases; equal regions are fetched once. */
-mc_status_t mc_kv_rpool_import(struct mc_kv_rpool *p, int64_t deadline_ns)
-{
-	struct mc_ctx *ctx = p->peer->ctx;
-	for (uint32_t i = 0; i < p->base_n; i++) {
-		for (uint32_t k = 0; k < i && p->base[i].rmem == NULL; k++)
-			if (p->base[k].id == p->base[i].id)
-				p->base[i].rmem = p->base[k].rmem;
-		if (p->base[i].rmem != NULL)
-			continue;
-		void *blob;
-		uint32_t len;
-		int64_t left_ns = mc_timeout_left(deadline_ns, mc_now_ns());
-		mc_status_t s = mc_dir_lookup(p->peer, MC_DIR_ID, p->base[i].id, "", left_ns, &blob, &len);
-		if (s != MC_OK)
-			return s;
-		mc_ctx_lock(ctx);
-		s = mc_rmem_import(p->peer, blob, len, &p->base[i].rmem);
-		mc_ctx_unlock(ctx);
-		free(blob);
-		if (s != MC_OK)
-			return s;
-		p->base[i].owned = true;
-	}
+	for (uint32_t i = 0; i < p->base_n; i++)
+		p->base[i].rmem = p->base[p->base[i].twin].rmem;
 	/* The layout must lie inside what is there, whatever the peer claims. */
 	char why[200];
 	uint64_t *room = calloc(p->base_n, sizeof(*room));
@@ -273,7 +237,7 @@ mc_status_t mc_kv_rpool_import(struct mc_kv_rpool *p, int64_t deadline_ns)
 	mc_status_t s = mc_kv_layout_fits(&p->layout, room, p->base_n, why, sizeof(why));
 	free(room);
 	if (s != MC_OK) {
-		mc_error("rank %u: KV pool of peer %u: %s", ctx->rank, p->peer->id, why);
+		mc_error("rank %u: KV pool of peer %u: %s", p->peer->ctx->rank, p->peer->id, why);
 		return MC_ERR_PROTO;
 	}
 	p->imported = true;
@@ -283,7 +247,7 @@ mc_status_t mc_kv_rpool_import(struct mc_kv_rpool *p, int64_t deadline_ns)
 void mc_kv_rpool_free(struct mc_kv_rpool *p)
 {
 	for (uint32_t i = 0; p != NULL && i < p->base_n; i++)
-		if (p->base[i].owned)
+		if (p->base[i].twin == i)
 			mc_rmem_release(p->base[i].rmem);
 	free(p);
 }

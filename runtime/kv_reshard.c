@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kv_reshard.c - a prepared mapping between the pools of two groups, and its use: one request moves a sequence, or some
- * layers of it, from every source that has a part to every target that wants it.
+ * kv_reshard.c - the use of a prepared mapping between the pools of two groups (kv_open.c): one request moves a
+ * sequence, or some layers of it, from every source that has a part to every target that wants it.
  *
  * kv_plan.c says who sends what to whom, kv_runs.c turns block tables into strided copies; here they meet regions and
  * links.
@@ -11,152 +11,11 @@
 
 #include "kv_priv.h"
 
-enum { RUN_BATCH = 64 };
-
-struct mc_reshard {
-	struct mc_ctx *ctx;
-	struct mc_list node; /* ctx->reshards */
-	struct mc_kv_plan *plan;
-	struct mc_kv_pool *own[2]; /* as a source, as a target; NULL: not a member */
-	uint32_t self[2];          /* own position in the two groups, or MC_NO_RANK */
-	uint32_t n[2];
-	struct mc_kv_rpool **rpool[2]; /* [n[side]]; NULL for this rank itself */
-};
-
-enum { SRC = 0, DST = 1 };
-
-/* ---- preparation ---- */
-
-static mc_status_t fetch_side(struct mc_reshard *rs, int side, struct mc_group *g, const char *name, int64_t deadline)
-{
-	struct mc_ctx *ctx = rs->ctx;
-	rs->n[side] = g->n;
-	rs->self[side] = g->self;
-	rs->rpool[side] = calloc(g->n, sizeof(struct mc_kv_rpool *));
-	if (rs->rpool[side] == NULL)
-		return MC_ERR_NOMEM;
-	for (uint32_t i = 0; i < g->n; i++) {
-		if (i == g->self) {
-			mc_ctx_lock(ctx);
-			rs->own[side] = mc_kv_pool_find(ctx, name);
-			if (rs->own[side] != NULL)
-				rs->own[side]->users++;
-			mc_ctx_unlock(ctx);
-			if (rs->own[side] == NULL) {
-				mc_error("rank %u: it is a member of the group, but has no KV pool '%s'", ctx->rank,
-					 name);
-				return MC_ERR_NOENT;
-			}
-			continue;
-		}
-		int64_t left_ns = mc_timeout_left(deadline, mc_now_ns());
-		mc_status_t s = mc_kv_rpool_fetch(g->peer[i], name, left_ns, &rs->rpool[side][i]);
-		if (s != MC_OK)
-			return s;
-	}
-	return MC_OK;
-}
-
-static struct mc_kv_layout *layouts_of(const struct mc_reshard *rs, int side)
-{
-	struct mc_kv_layout *l = calloc(rs->n[side], sizeof(*l));
-	for (uint32_t i = 0; l != NULL && i < rs->n[side]; i++)
-		l[i] = i == rs->self[side] ? rs->own[side]->layout : rs->rpool[side][i]->layout;
-	return l;
-}
-
-static mc_status_t make_plan(struct mc_reshard *rs)
-{
-	char why[200];
-	struct mc_kv_layout *src = layouts_of(rs, SRC), *dst = layouts_of(rs, DST);
-	mc_status_t s = MC_ERR_NOMEM;
-	if (src != NULL && dst != NULL)
-		s = mc_kv_plan_make(src, rs->n[SRC], dst, rs->n[DST], 0, &rs->plan, why, sizeof(why));
-	if (s != MC_OK && src != NULL && dst != NULL)
-		mc_error("rank %u: KV reshard: %s", rs->ctx->rank, why);
-	free(src);
-	free(dst);
-	return s;
-}
-
-/* The pools that this rank will write to or read from. */
-static mc_status_t import_partners(struct mc_reshard *rs, int64_t deadline)
-{
-	for (int side = SRC; side <= DST; side++) {
-		int other = 1 - side;
-		if (rs->self[side] == MC_NO_RANK)
-			continue;
-		for (uint32_t i = 0; i < rs->n[other]; i++) {
-			uint32_t src = side == SRC ? rs->self[SRC] : i, dst = side == SRC ? i : rs->self[DST];
-			struct mc_kv_rpool *p = rs->rpool[other][i];
-			if (p == NULL || p->imported || mc_kv_plan_pair(rs->plan, src, dst).piece_n == 0)
-				continue;
-			mc_status_t s = mc_kv_rpool_import(p, deadline);
-			if (s != MC_OK)
-				return s;
-		}
-	}
-	return MC_OK;
-}
-
-static void reshard_destroy(struct mc_reshard *rs)
-{
-	for (int side = SRC; side <= DST; side++) {
-		for (uint32_t i = 0; rs->rpool[side] != NULL && i < rs->n[side]; i++)
-			mc_kv_rpool_free(rs->rpool[side][i]);
-		free(rs->rpool[side]);
-		mc_ctx_lock(rs->ctx);
-		if (rs->own[side] != NULL)
-			rs->own[side]->users--;
-		mc_ctx_unlock(rs->ctx);
-	}
-	mc_kv_plan_free(rs->plan);
-	mc_ctx_lock(rs->ctx);
-	mc_list_del(&rs->node);
-	mc_ctx_unlock(rs->ctx);
-	free(rs);
-}
-
-mc_status_t mc_reshard_open(struct mc_group *src, const char *src_pool, struct mc_group *dst, const char *dst_pool,
-			    int64_t timeout_ns, struct mc_reshard **reshard_out)
-{
-	if (src == NULL || dst == NULL || src->ctx != dst->ctx || src_pool == NULL || dst_pool == NULL ||
-	    reshard_out == NULL || strlen(src_pool) >= MC_NAME_MAX || strlen(dst_pool) >= MC_NAME_MAX ||
-	    (src->self == MC_NO_RANK && dst->self == MC_NO_RANK))
-		return MC_ERR_INVAL;
-	int64_t deadline = mc_deadline(mc_now_ns(), timeout_ns);
-	struct mc_reshard *rs = calloc(1, sizeof(*rs));
-	if (rs == NULL)
-		return MC_ERR_NOMEM;
-	rs->ctx = src->ctx;
-	mc_ctx_lock(rs->ctx);
-	mc_list_add_tail(&rs->ctx->reshards, &rs->node);
-	mc_ctx_unlock(rs->ctx);
-	mc_status_t s = fetch_side(rs, SRC, src, src_pool, deadline);
-	if (s == MC_OK)
-		s = fetch_side(rs, DST, dst, dst_pool, deadline);
-	if (s == MC_OK)
-		s = make_plan(rs);
-	if (s == MC_OK)
-		s = import_partners(rs, deadline);
-	if (s != MC_OK) {
-		reshard_destroy(rs);
-		return s;
-	}
-	*reshard_out = rs;
-	return MC_OK;
-}
+enum { RUN_BATCH = 64, SRC = MC_KV_SRC, DST = MC_KV_DST };
 
 void mc_reshard_close(struct mc_reshard *reshard)
 {
-	if (reshard != NULL)
-		reshard_destroy(reshard);
-}
-
-void mc_reshards_free(struct mc_ctx *ctx)
-{
-	while (!mc_list_empty(&ctx->reshards))
-		reshard_destroy(mc_container_of(ctx->reshards.next, struct mc_reshard, node));
+	mc_reshard_destroy(reshard);
 }
 
 static uint32_t layers_of(const struct mc_reshard *rs, uint32_t layer_n)
@@ -266,8 +125,9 @@ static mc_status_t start_pair(struct mc_reshard *rs, const struct mc_kv_request 
 			      struct mc_req *group)
 {
 	bool pull = q->op == MC_KV_PULL;
-	struct ends e = {
-		.own = rs->own[pull ? DST : SRC], .far = rs->rpool[pull ? SRC : DST][pull ? src : dst], .pull = pull};
+	struct ends e = {.own = rs->own[pull ? DST : SRC],
+			 .far = rs->far[pull ? SRC : DST][pull ? src : dst].pool,
+			 .pull = pull};
 	struct mc_kv_pair pair = mc_kv_plan_pair(rs->plan, src, dst);
 	struct mc_kv_span span = span_of(rs, q);
 	if (!mc_kv_pair_has(&pair, span.layer_lo, span.layer_n))

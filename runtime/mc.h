@@ -820,8 +820,11 @@ MC_API MC_CHECK mc_status_t mc_kv_pool_close(struct mc_kv_pool *pool);
  * mc_reshard_open() - plan once how the pools @src_pool of group @src map to the pools @dst_pool of group @dst.
  * Any tensor and pipeline parallelism on either side, replicated KV heads or MLA (their sources share the load),
  * different block sizes and strides. Called by every rank of either group that wants to start or count requests; it
- * waits until the members have published, nothing else: it is not a barrier. Return: MC_OK; MC_ERR_TIMEOUT (a member
- * has not published); MC_ERR_MISMATCH (not the same model: logged); MC_ERR_NOENT (a layer or head that no source has:
+ * waits until the members have published, nothing else: it is not a barrier. May be polled: what was learnt when the
+ * time is up stays for the next call for the same groups and pools within 10 s, and the questions stay under way. So
+ * calls with a timeout of 0 come to an end, too, a few calls after the last member has published; with
+ * MC_PROGRESS=manual mc_progress() belongs between them. Return: MC_OK; MC_ERR_TIMEOUT (a member has not published, or
+ * not answered yet); MC_ERR_MISMATCH (not the same model: logged); MC_ERR_NOENT (a layer or head that no source has:
  * logged; or this rank has no such pool); MC_ERR_PEER_DOWN; MC_ERR_INVAL (in neither group).
  */
 MC_API MC_CHECK mc_status_t mc_reshard_open(struct mc_group *src, const char *src_pool, struct mc_group *dst,

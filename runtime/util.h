@@ -86,14 +86,6 @@ static inline int64_t mc_deadline(int64_t now_ns, int64_t timeout_ns)
 	return now_ns + timeout_ns;
 }
 
-/* What is left until a deadline, as a timeout: past it 0, which polls, and never a negative one, which has no end. */
-static inline int64_t mc_timeout_left(int64_t deadline_ns, int64_t now_ns)
-{
-	if (deadline_ns == INT64_MAX)
-		return -1; /* MC_FOREVER */
-	return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
-}
-
 /* Doubly linked ring; an element not in a list points to itself. */
 struct mc_list {
 	struct mc_list *next, *prev;

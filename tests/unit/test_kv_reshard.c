@@ -350,10 +350,141 @@ static void reshard_open__member_that_never_publishes(void **state)
 		assert_int_equal(mc_reshard_open(r.g[0][0], "kv", r.g[1][0], "none", limit[i], &rs), MC_ERR_TIMEOUT);
 		assert_true(mc_now_ns() - start < 10 * SEC);
 	}
-	assert_int_equal(mc_timeout_left(SEC, SEC + 1), 0);
-	assert_int_equal(mc_timeout_left(SEC + 5, SEC), 5);
-	assert_int_equal(mc_timeout_left(INT64_MAX, SEC), MC_FOREVER);
 	rig_down(&r);
+}
+
+/* ---- opening by polling ---- */
+
+/* Contexts that make progress only when told, so that calls can be counted; no pool is there yet. */
+static void polled_up(struct rig *r, uint32_t src_n, uint32_t dst_n)
+{
+	uint32_t list[64];
+	memset(r, 0, sizeof(*r));
+	r->side[0] = (struct side){src_n, 1, 16, MC_KV_BASE_PER_LAYER, HND};
+	r->side[1] = (struct side){dst_n, 1, 16, MC_KV_BASE_PER_LAYER, NHD};
+	r->heads = HEADS;
+	r->n[0] = src_n;
+	r->n[1] = dst_n;
+	r->c.progress = "manual";
+	cluster_up(&r->c, src_n + dst_n, "loop", "auto");
+	for (uint32_t i = 0; i < r->c.n; i++)
+		list[i] = i;
+	assert_int_equal(mc_group_list(r->c.ctx[0], list, src_n, &r->g[0][0]), MC_OK);
+	assert_int_equal(mc_group_list(r->c.ctx[0], list + src_n, dst_n, &r->g[1][0]), MC_OK);
+}
+
+static void polled_down(struct rig *r)
+{
+	mc_group_free(r->g[0][0]);
+	mc_group_free(r->g[1][0]);
+	cluster_down(&r->c);
+}
+
+static void all_progress(struct rig *r)
+{
+	for (uint32_t n = 1; n > 0;) {
+		n = 0;
+		for (uint32_t i = 0; i < r->c.n; i++)
+			n += mc_progress(r->c.ctx[i]);
+	}
+}
+
+static mc_status_t poll_open(struct rig *r, const char *dst_pool)
+{
+	mc_status_t s = mc_reshard_open(r->g[0][0], "kv", r->g[1][0], dst_pool, 0, &r->rs[0]);
+	all_progress(r);
+	return s;
+}
+
+static uint32_t parked_at(struct rig *r, uint32_t rank)
+{
+	mc_ctx_lock(r->c.ctx[rank]);
+	uint32_t n = mc_peer_get(r->c.ctx[rank], 0)->parked_n;
+	mc_ctx_unlock(r->c.ctx[rank]);
+	return n;
+}
+
+/* Each call takes up where the one before it stood, and asks nothing again. */
+static void reshard_open__polled(void **state)
+{
+	(void)state;
+	static struct rig r;
+	polled_up(&r, 3, 2);
+	pool_up(&r, 0);
+	for (uint32_t rank = 1; rank < r.c.n; rank++) {
+		for (uint32_t i = 0; i < 100; i++)
+			assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT);
+		assert_int_equal(r.c.ctx[0]->opening_n, 1);
+		for (uint32_t i = 1; i < r.c.n; i++)
+			assert_int_equal(parked_at(&r, i), i >= rank);
+		pool_up(&r, rank);
+	}
+	all_progress(&r);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT); /* now it asks for the regions */
+	assert_int_equal(poll_open(&r, "kv"), MC_OK);
+	assert_int_equal(r.c.ctx[0]->opening_n, 0);
+	assert_true(mc_reshard_targets(r.rs[0], 0, 0) > 0);
+	assert_int_equal(mc_kv_pool_close(r.pool[0]), MC_ERR_BUSY);
+	mc_reshard_close(r.rs[0]);
+	assert_int_equal(mc_kv_pool_close(r.pool[0]), MC_OK);
+	polled_down(&r);
+}
+
+/* A program that gave up can close its pool, and the peers are not asked any more. */
+static void reshard_open__given_up(void **state)
+{
+	(void)state;
+	static struct rig r;
+	polled_up(&r, 1, 2);
+	pool_up(&r, 0);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT);
+	assert_int_equal(parked_at(&r, 1), 1);
+	assert_int_equal(mc_kv_pool_close(r.pool[0]), MC_OK);
+	all_progress(&r);
+	assert_int_equal(parked_at(&r, 1), 0);
+	assert_int_equal(r.c.ctx[0]->opening_n, 0);
+	polled_down(&r);
+}
+
+/* What was left long ago is not used, nor kept; of many, not all is kept. */
+static void reshard_open__left_behind(void **state)
+{
+	(void)state;
+	static struct rig r;
+	char name[32];
+	polled_up(&r, 1, 2);
+	pool_up(&r, 0);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT);
+	struct mc_ctx *ctx = r.c.ctx[0];
+	mc_container_of(ctx->openings.next, struct mc_reshard, node)->left_ns -= 11 * SEC;
+	assert_int_equal(poll_open(&r, "other"), MC_ERR_TIMEOUT);
+	assert_int_equal(ctx->opening_n, 1);
+	assert_int_equal(parked_at(&r, 1), 1);
+	for (uint32_t i = 0; i < 5000; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		assert_int_equal(poll_open(&r, name), MC_ERR_TIMEOUT);
+	}
+	assert_true(ctx->opening_n <= 1024 && parked_at(&r, 1) <= 1024);
+	assert_int_equal(mc_fault_next(ctx, &(struct mc_fault){.size = sizeof(struct mc_fault)}), MC_ERR_AGAIN);
+	polled_down(&r); /* with all that is left */
+}
+
+static void reshard_open__peer_lost_meanwhile(void **state)
+{
+	(void)state;
+	static struct rig r;
+	polled_up(&r, 1, 2);
+	pool_up(&r, 0);
+	pool_up(&r, 1);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT);
+	mc_log_set_sink(quiet, NULL);
+	cluster_fault(&r.c, 0, (struct mc_loop_fault){.kind = MC_LOOP_KILL, .peer = 2});
+	all_progress(&r);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_PEER_DOWN);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_PEER_DOWN);
+	assert_int_equal(r.c.ctx[0]->opening_n, 0);
+	mc_log_set_sink(NULL, NULL);
+	polled_down(&r);
 }
 
 int main(void)
@@ -367,6 +498,10 @@ int main(void)
 		cmocka_unit_test(reshard__bad_requests),
 		cmocka_unit_test(reshard__partner_dies),
 		cmocka_unit_test(reshard_open__member_that_never_publishes),
+		cmocka_unit_test(reshard_open__polled),
+		cmocka_unit_test(reshard_open__given_up),
+		cmocka_unit_test(reshard_open__left_behind),
+		cmocka_unit_test(reshard_open__peer_lost_meanwhile),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
