@@ -4,20 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* splitmix64: any state is as good as any other, so that seeds next to each other, and 0, differ as all do. */
 static uint64_t next_random(uint64_t *state)
 {
-	uint64_t x = *state;
+	uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
 
-	x ^= x << 13;
-	x ^= x >> 7;
-	x ^= x << 17;
-	*state = x;
-	return x * UINT64_C(0x2545f4914f6cdd1d);
+	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return z ^ (z >> 31);
 }
 
 bool perf_pool_init(struct perf_pool *p, uint32_t n, uint64_t seed)
 {
-	*p = (struct perf_pool){.n = n, .free_n = n, .rng = (seed ^ UINT64_C(0x9e3779b97f4a7c15)) | 1};
+	*p = (struct perf_pool){.n = n, .free_n = n, .rng = seed};
 	p->free = calloc(n, sizeof(*p->free));
 	p->used = calloc(n, sizeof(*p->used));
 	if (p->free == NULL || p->used == NULL) {

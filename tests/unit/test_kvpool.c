@@ -30,6 +30,32 @@ static void pool__takes_all_or_none(void **state)
 	perf_pool_destroy(NULL);
 }
 
+/* Ranks have seeds next to each other, and users may give 0. */
+static void pool__each_seed_its_own_order(void **state)
+{
+	enum { SEEDS = 64, N = 256 };
+	static uint32_t order[SEEDS][N];
+	struct perf_pool p;
+	uint32_t again[N];
+
+	(void)state;
+	for (uint32_t seed = 0; seed < SEEDS; seed++) {
+		assert_true(perf_pool_init(&p, N, seed));
+		assert_true(perf_pool_take(&p, N, order[seed]));
+		perf_pool_destroy(&p);
+		for (uint32_t other = 0; other < seed; other++) {
+			uint32_t same = 0;
+			for (uint32_t i = 0; i < N; i++)
+				same += order[seed][i] == order[other][i];
+			assert_true(same < 16); /* of random ones about 1 */
+		}
+	}
+	assert_true(perf_pool_init(&p, N, 0));
+	assert_true(perf_pool_take(&p, N, again));
+	assert_memory_equal(again, order[0], sizeof(again));
+	perf_pool_destroy(&p);
+}
+
 static void pool__no_block_twice(void **state)
 {
 	enum { N = 1000, HELD = 400 };
@@ -177,6 +203,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pool__takes_all_or_none),
 		cmocka_unit_test(pool__no_block_twice),
+		cmocka_unit_test(pool__each_seed_its_own_order),
 		cmocka_unit_test(pool__blocks_are_scattered),
 		cmocka_unit_test(pool__freeing_twice_is_noticed),
 		cmocka_unit_test(cache__pin_needs_hash_and_place),
