@@ -6,6 +6,7 @@
 #include "place.h"
 #include "print.h"
 #include "run.h"
+#include "tmpdir.h"
 
 #include <mc.h>
 
@@ -187,12 +188,16 @@ static int check_output_dir(const struct mc_job *job, struct mc_err *err)
 	return 0;
 }
 
+/* By doing it: who may write is not told by permissions alone (read-only mounts, /proc, quotas). */
 static int check_temp_base(const char *base, struct mc_err *err)
 {
-	if (access(base, W_OK | X_OK) == 0)
-		return 0;
-	return mc_err_set(err, "cannot make a directory in %s: %s; set TMPDIR to a directory you can write to", base,
-			  strerror(errno));
+	char *path;
+
+	if (mc_tmpdir_create(base, &path, err) != 0)
+		return -1;
+	(void)mc_tmpdir_remove(path);
+	free(path);
+	return 0;
 }
 
 static const char *temp_base(void)

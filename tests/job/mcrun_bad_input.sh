@@ -116,6 +116,8 @@ bad 'job.json: ' --config job.json -n 1 $go
 # Where nothing can be written, and where there are too few files.
 expect "exit code without TMPDIR" "$(TMPDIR=/no/such "$mcrun" -n 1 $go 2>err; echo $?)" 2
 has err '^mcrun: cannot make a directory in /no/such: No such file or directory; set TMPDIR' 1
+expect "exit code with TMPDIR=/proc" "$(TMPDIR=/proc "$mcrun" -n 1 $go 2>err; echo $?)" 2
+has err '^mcrun: cannot make a directory in /proc: .*; set TMPDIR' 1
 (ulimit -n 100; exec "$mcrun" -n 50 $go) >out 2>err && fail "50 ranks with 100 files" || expect "exit code" "$?" 2
 has err '^mcrun: 50 ranks need 164 open files in mcrun, but the limit is 100' 1
 if unshare -n true 2>/dev/null; then # a network without loopback
