@@ -49,17 +49,13 @@ static bool find_way(const struct mc_topo *t, const struct mc_topo_policy *polic
 	return true;
 }
 
+/* In the order in which libmc tries them. */
 static bool find_ways(const struct mc_topo *t, const struct mc_topo_policy *policy, struct way way[WAYS])
 {
-	way[0].backend = "shm";
-	way[0].transport = "shm";
-	snprintf(way[0].note, sizeof(way[0].note), "between ranks of one host");
-	way[1].backend = "ucx";
-	way[1].transport = "rdma";
-	way[2].backend = "verbs";
-	way[2].transport = "rdma";
-	way[3].backend = "ucx";
-	way[3].transport = "tcp";
+	way[0] = (struct way){"shm", "shm", "", "between ranks of one host"};
+	way[1] = (struct way){"verbs", "rdma", "", ""};
+	way[2] = (struct way){"ucx", "rdma", "", ""};
+	way[3] = (struct way){"ucx", "tcp", "", ""};
 	return find_way(t, policy, MC_TOPO_OPENFABRICS, &way[1]) && find_way(t, policy, MC_TOPO_OPENFABRICS, &way[2]) &&
 	       find_way(t, policy, MC_TOPO_NETWORK, &way[3]);
 }

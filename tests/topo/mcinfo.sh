@@ -62,6 +62,11 @@ has out "use  mlx5_3:1 mlx5_2:1 - chosen by override, other package"
 run 0 topo --xml "$dir/one_nic.xml"
 run 0 devices --xml "$two"
 has out "mlx5_3  pci 0000:91:00.0  numa 1"
+order=$(awk '/^What would be used/ { on = 1; next } on { printf "%s %s,", $1, $2 }' "$tmp/out")
+if [ "$order" != "shm shm,verbs rdma,ucx rdma,ucx tcp," ]; then
+	echo "FAILED: mcinfo devices lists the ways in another order than libmc tries them: $order"
+	failed=1
+fi
 run 0 devices --xml "$two" --json
 run 0 topo
 has out "numa0"
