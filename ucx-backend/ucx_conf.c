@@ -10,16 +10,53 @@
 
 extern char **environ;
 
-/*
- * UCX reads its variables itself. All that we need to know is which ones the user has set, so as not to overrule them.
- */
-static bool user_set(const char *name)
+/* What UCX has of settings, from wherever: lines NAME=VALUE, of UCP's alone. NULL: unknown. */
+static char *settings_text(const ucp_config_t *config)
 {
+	char *text = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&text, &size);
+
+	if (f == NULL)
+		return NULL;
+	ucp_config_print(config, f, "", UCS_CONFIG_PRINT_CONFIG);
+	if (fclose(f) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+static bool differs(const char *settings, const char *name, const char *value)
+{
+	size_t len = strlen(name), value_len = strlen(value);
+
+	for (const char *at = settings; at != NULL && *at != '\0'; at = strchr(at, '\n'), at += at != NULL)
+		if (strncmp(at, name, len) == 0 && at[len] == '=')
+			return strcspn(at + len + 1, "\n") != value_len || strncmp(at + len + 1, value, value_len) != 0;
+	return false;
+}
+
+/*
+ * Has the user set it, so that we do not overrule him? UCX takes its settings from the environment and from files
+ * (ucx.conf in the working directory, $UCX_CONFIG_DIR, $HOME and where UCX is installed). Of those of UCP it tells
+ * what it has, so a value that is not its default is the user's. Of those of its transports (TCP_..., POSIX_...) and
+ * of its base (LOG_LEVEL) it tells nothing without opening them by hand: there only the environment is seen, and ours
+ * overrule a file's.
+ */
+static bool user_set(const char *settings, const char *name)
+{
+	static const char *const ucp[][2] = {{"UCX_TLS", "all"},
+					     {"UCX_NET_DEVICES", "all"},
+					     {"UCX_PROTO_ENABLE", "n"},
+					     {"UCX_RESOLVE_REMOTE_EP_ID", "off"}};
 	size_t len = strlen(name);
 
 	for (char **v = environ; v != NULL && *v != NULL; v++)
 		if (strncmp(*v, name, len) == 0 && (*v)[len] == '=')
 			return true;
+	for (size_t i = 0; i < MC_ARRAY_LEN(ucp); i++)
+		if (strcmp(name, ucp[i][0]) == 0)
+			return differs(settings, name, ucp[i][1]);
 	return false;
 }
 
@@ -27,14 +64,14 @@ static bool user_set(const char *name)
  * Only UCX before 1.14 needs it (ucx_meet.c), and not all that can be set goes with it: its new protocols (1.13.1)
  * write past an array of theirs when they send a header and ask for a reply, as OPEN does.
  */
-static bool wants_calm(void)
+static bool wants_calm(const char *settings)
 {
 	static const char *const against[] = {"UCX_PROTO_ENABLE", "UCX_RESOLVE_REMOTE_EP_ID", "UCX_TCP_TX_SEG_SIZE",
 					      "UCX_TCP_MAX_IOV"};
 	unsigned major, minor, release;
 
 	for (size_t i = 0; i < MC_ARRAY_LEN(against); i++)
-		if (user_set(against[i]))
+		if (user_set(settings, against[i]))
 			return false;
 	ucp_get_version(&major, &minor, &release);
 	return major == 1 && minor < 14;
@@ -106,14 +143,19 @@ static bool nic_list(const struct mc_be_cfg *cfg, char *out, size_t room)
 	return at < room;
 }
 
-static mc_status_t modify(ucp_config_t *config, const char *key, const char *env, const char *value, char *why,
+struct conf {
+	ucp_config_t *ucp;
+	char *settings; /* settings_text(), before we changed any */
+};
+
+static mc_status_t modify(struct conf *config, const char *key, const char *env, const char *value, char *why,
 			  size_t why_len)
 {
 	ucs_status_t st;
 
-	if (user_set(env))
+	if (user_set(config->settings, env))
 		return MC_OK;
-	st = ucp_config_modify(config, key, value);
+	st = ucp_config_modify(config->ucp, key, value);
 	if (st == UCS_OK)
 		return MC_OK;
 	snprintf(why, why_len, "UCX does not take %s=%s: %s", env, value, ucs_status_string(st));
@@ -121,11 +163,11 @@ static mc_status_t modify(ucp_config_t *config, const char *key, const char *env
 }
 
 /* Where all that works is to be used UCX finds it by itself. */
-static mc_status_t devices_fill(ucp_config_t *config, const struct mc_be_cfg *cfg, char *why, size_t why_len)
+static mc_status_t devices_fill(struct conf *config, const struct mc_be_cfg *cfg, char *why, size_t why_len)
 {
 	char list[MC_BE_NIC_MAX * 72];
 
-	if (user_set("UCX_NET_DEVICES")) {
+	if (user_set(config->settings, "UCX_NET_DEVICES")) {
 		mc_info("ucx: rank %u: UCX_NET_DEVICES is set, so mc does not choose NICs", cfg->rank);
 		return MC_OK;
 	}
@@ -139,7 +181,7 @@ static mc_status_t devices_fill(ucp_config_t *config, const struct mc_be_cfg *cf
 	return modify(config, "NET_DEVICES", "UCX_NET_DEVICES", list, why, why_len);
 }
 
-static mc_status_t config_fill(ucp_config_t *config, const struct mc_be_cfg *cfg, char *why, size_t why_len)
+static mc_status_t config_fill(struct conf *config, const struct mc_be_cfg *cfg, char *why, size_t why_len)
 {
 	const uint32_t all = MC_TP_SHM | MC_TP_TCP | MC_TP_RDMA;
 	mc_status_t s = MC_OK;
@@ -153,6 +195,9 @@ static mc_status_t config_fill(ucp_config_t *config, const struct mc_be_cfg *cfg
 	for (size_t i = 0; s == MC_OK && i < MC_ARRAY_LEN(defaults); i++)
 		if (defaults[i].transports & cfg->transports)
 			s = modify(config, defaults[i].key, defaults[i].env, defaults[i].value, why, why_len);
+	/* UCX's default: with 1 in a file, which we would not see, no HELLO gets through. CMA has such a key, too. */
+	if (s == MC_OK && (cfg->transports & (MC_TP_TCP | MC_TP_SHM)) == MC_TP_TCP)
+		s = modify(config, "MAX_IOV", "UCX_TCP_MAX_IOV", "6", why, why_len);
 	return s;
 }
 
@@ -185,7 +230,7 @@ static void explain_none(uint32_t transports, ucs_status_t st, char *why, size_t
 }
 
 /* UCX tells what it uses only as text: lines "resource 0 : md 0 dev 0 flags -- tcp/lo". */
-static void resources_read(struct mc_be *be, int rma)
+static void resources_read(struct mc_be *be, int rma, bool calm)
 {
 	char *text = NULL, *save = NULL;
 	size_t size = 0, used = 0;
@@ -211,8 +256,10 @@ static void resources_read(struct mc_be *be, int rma)
 						 name);
 	}
 	free(text);
-	if (tcp && used > 0 && wants_calm())
+	if (tcp && used > 0 && calm)
 		be->addr_flags |= UCX_ADDR_CALM;
+	mc_debug("ucx: rank %u: UCX %s with %s: meets peers %s", be->rank, ucp_get_version_string(), be->text,
+		 be->addr_flags & UCX_ADDR_CALM ? "calmly" : "as UCX does");
 	be->copies = !(be->addr_flags & UCX_ADDR_RDMA);
 	/* Over shared memory nothing would check the addresses of a put, so only who asks for it gets it. */
 	bool rdma = (be->addr_flags & UCX_ADDR_RDMA) != 0;
@@ -227,7 +274,8 @@ mc_status_t mc_ucx_context_open(struct mc_be *be, const struct mc_be_cfg *cfg, c
 		.features = UCP_FEATURE_AM | UCP_FEATURE_RMA | UCP_FEATURE_WAKEUP,
 		.estimated_num_eps = cfg->size,
 	};
-	ucp_config_t *config = NULL;
+	struct conf config = {NULL, NULL};
+	bool calm;
 	ucs_status_t st;
 	mc_status_t s;
 
@@ -235,23 +283,27 @@ mc_status_t mc_ucx_context_open(struct mc_be *be, const struct mc_be_cfg *cfg, c
 		snprintf(why, why_len, "no transport is allowed");
 		return MC_ERR_UNSUPPORTED;
 	}
-	st = ucp_config_read(NULL, NULL, &config);
+	st = ucp_config_read(NULL, NULL, &config.ucp);
 	if (st != UCS_OK) {
-		snprintf(why, why_len, "UCX does not accept its environment (UCX_*): %s", ucs_status_string(st));
+		snprintf(why, why_len, "UCX does not accept its environment (UCX_*) or a ucx.conf: %s",
+			 ucs_status_string(st));
 		return MC_ERR_UNSUPPORTED;
 	}
-	s = config_fill(config, cfg, why, why_len);
+	config.settings = settings_text(config.ucp);
+	calm = wants_calm(config.settings);
+	s = config_fill(&config, cfg, why, why_len);
 	if (s == MC_OK) {
-		st = ucp_init(&params, config, &be->ctx);
+		st = ucp_init(&params, config.ucp, &be->ctx);
 		if (st != UCS_OK) {
 			s = MC_ERR_UNSUPPORTED;
 			explain_none(cfg->transports, st, why, why_len);
 		}
 	}
-	ucp_config_release(config);
+	free(config.settings);
+	ucp_config_release(config.ucp);
 	if (s != MC_OK)
 		return s;
 	be->shm = cfg->transports == MC_TP_SHM;
-	resources_read(be, cfg->config->ucx_rma);
+	resources_read(be, cfg->config->ucx_rma, calm);
 	return MC_OK;
 }

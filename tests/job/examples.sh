@@ -21,6 +21,15 @@ for transport in $transports; do
 		fail "prefill_to_decode over $transport: status $?"
 	[ "$(grep -c 'every byte verified' "$out/log")" -eq 2 ] || fail "prefill_to_decode over $transport"
 done
+# Where UCX needs it, ranks meet in steps of our own (ucx_meet.c).
+case $transports in
+*tcp)
+	MC_LOG=debug "$TEST_BIN/mcrun" --transport tcp --prefill 1 --decode 1 "$TEST_BIN/prefill_to_decode" >"$out/log" 2>&1 ||
+		fail "prefill_to_decode with MC_LOG=debug: status $?"
+	! grep -q 'UCX 1\.1[0-3].*: meets peers as UCX does' "$out/log" || fail "ranks do not meet calmly"
+	grep -q ': meets peers ' "$out/log" || fail "nothing says how ranks meet"
+	;;
+esac
 # With these UCX sends nothing short, as in a process with GPU memory, or in other ways than by default: two ranks meet all the same.
 case $transports in
 *tcp)
@@ -28,6 +37,10 @@ case $transports in
 		env "$set" "$TEST_BIN/mcrun" --timeout 60 --transport tcp --prefill 2 --decode 2 "$TEST_BIN/prefill_to_decode" \
 			>"$out/log" 2>&1 || fail "prefill_to_decode over tcp with $set: status $?"
 		[ "$(grep -c 'every byte verified' "$out/log")" -eq 2 ] || fail "prefill_to_decode over tcp with $set"
+		# The same out of a file.
+		echo "$set" >"$out/ucx.conf"
+		UCX_CONFIG_DIR=$out "$TEST_BIN/mcrun" --timeout 60 --transport tcp --prefill 2 --decode 2 \
+			"$TEST_BIN/prefill_to_decode" >"$out/log" 2>&1 || fail "prefill_to_decode over tcp with $set in ucx.conf: status $?"
 	done
 	;;
 esac
