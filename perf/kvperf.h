@@ -51,6 +51,8 @@ struct kvperf_shape {
 /* ---- kvperf_opts.c: false: err is set ---- */
 bool kvperf_opts_parse(int argc, char **argv, struct kvperf_opts *o, struct perf_err *err);
 void kvperf_help(void);
+
+/* ---- kvperf_args.c ---- */
 /* "tp=4,pp=2"; what is not named is 1. */
 bool kvperf_parse_side(const char *what, const char *s, uint64_t *tp, uint64_t *pp, struct perf_err *err);
 /* HND, NHD, CROSS, CROSS-HND or the letters L K B T H, outermost first; then +layers and +kv for bases of their own. */

@@ -1,25 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
-#include "args.h"
-#include "kvperf.h"
+#include "kvperf_args.h"
 #include "pattern.h"
-#include "report.h"
 
 enum {
-	OPT_MODEL = 256,
-	OPT_SRC,
-	OPT_DST,
-	OPT_SRC_LAYOUT,
-	OPT_DST_LAYOUT,
-	OPT_SRC_BLOCK,
-	OPT_DST_BLOCK,
-	OPT_TOKENS,
-	OPT_LAYERS,
+	OPT_TOKENS = KVP_OPT_OWN,
 	OPT_HEADS,
 	OPT_KV_BYTES,
 	OPT_PER_PUSH,
@@ -29,27 +15,11 @@ enum {
 	OPT_PULL,
 	OPT_ITERS,
 	OPT_PLAN,
-	OPT_VERIFY,
-	OPT_NO_VERIFY,
-	OPT_HUGE,
-	OPT_SEED,
-	OPT_TIMEOUT,
-	OPT_TRANSPORT,
-	OPT_JSON,
-	OPT_CORRUPT_ONE,
-	OPT_HELP,
 };
 
 static const struct option options[] = {
-	{"model", required_argument, NULL, OPT_MODEL},
-	{"src", required_argument, NULL, OPT_SRC},
-	{"dst", required_argument, NULL, OPT_DST},
-	{"src-layout", required_argument, NULL, OPT_SRC_LAYOUT},
-	{"dst-layout", required_argument, NULL, OPT_DST_LAYOUT},
-	{"src-block", required_argument, NULL, OPT_SRC_BLOCK},
-	{"dst-block", required_argument, NULL, OPT_DST_BLOCK},
+	KVP_OPTIONS,
 	{"tokens", required_argument, NULL, OPT_TOKENS},
-	{"layers", required_argument, NULL, OPT_LAYERS},
 	{"heads", required_argument, NULL, OPT_HEADS},
 	{"kv-bytes", required_argument, NULL, OPT_KV_BYTES},
 	{"layers-per-push", required_argument, NULL, OPT_PER_PUSH},
@@ -59,15 +29,6 @@ static const struct option options[] = {
 	{"pull", no_argument, NULL, OPT_PULL},
 	{"iters", required_argument, NULL, OPT_ITERS},
 	{"plan", no_argument, NULL, OPT_PLAN},
-	{"verify", no_argument, NULL, OPT_VERIFY},
-	{"no-verify", no_argument, NULL, OPT_NO_VERIFY},
-	{"huge", no_argument, NULL, OPT_HUGE},
-	{"seed", required_argument, NULL, OPT_SEED},
-	{"timeout", required_argument, NULL, OPT_TIMEOUT},
-	{"transport", required_argument, NULL, OPT_TRANSPORT},
-	{"json", required_argument, NULL, OPT_JSON},
-	{"corrupt-one", no_argument, NULL, OPT_CORRUPT_ONE},
-	{"help", no_argument, NULL, OPT_HELP},
 	{NULL, 0, NULL, 0},
 };
 
@@ -114,119 +75,47 @@ void kvperf_help(void)
 	       models);
 }
 
-bool kvperf_parse_side(const char *what, const char *s, uint64_t *tp, uint64_t *pp, struct perf_err *err)
-{
-	char copy[64], *save = NULL;
-	bool have_tp = false, have_pp = false;
-
-	*tp = *pp = 1;
-	if (snprintf(copy, sizeof(copy), "%s", s) >= (int)sizeof(copy))
-		goto bad;
-	for (char *w = strtok_r(copy, ",", &save); w != NULL; w = strtok_r(NULL, ",", &save)) {
-		bool is_tp = strncmp(w, "tp=", 3) == 0, is_pp = strncmp(w, "pp=", 3) == 0;
-		if ((is_tp && have_tp) || (is_pp && have_pp) || (!is_tp && !is_pp) ||
-		    !perf_parse_u64(w + 3, 1, is_tp ? KVP_TP_MAX : PERF_PATTERN_LAYERS - 1, is_tp ? tp : pp))
-			goto bad;
-		have_tp |= is_tp;
-		have_pp |= is_pp;
-	}
-	if (have_tp || have_pp)
-		return true;
-bad:
-	perf_err_set(err, "%s %s: must be tp=N, pp=N or both, such as tp=4,pp=2; tp up to %d, pp up to %d", what, s,
-		     (int)KVP_TP_MAX, (int)PERF_PATTERN_LAYERS - 1);
-	return false;
-}
-
-/* Five letters, each once. */
-static bool parse_letters(const char *s, enum mc_kv_dim order[MC_KV_NDIM])
-{
-	static const char letters[] = "LKBTH"; /* as enum mc_kv_dim */
-	unsigned int seen = 0;
-
-	if (strlen(s) != MC_KV_NDIM)
-		return false;
-	for (int i = 0; i < MC_KV_NDIM; i++) {
-		const char *at = strchr(letters, toupper((unsigned char)s[i]));
-		if (at == NULL || (seen >> (at - letters) & 1) != 0)
-			return false;
-		seen |= 1u << (at - letters);
-		order[i] = (enum mc_kv_dim)(at - letters);
-	}
-	return true;
-}
-
-bool kvperf_parse_layout(const char *what, const char *s, struct kvperf_side *side, struct perf_err *err)
-{
-	static const struct {
-		const char *name, *letters;
-	} known[] = {{"HND", "LKBHT"}, {"NHD", "LKBTH"}, {"CROSS", "BLKTH"}, {"CROSS-HND", "BLKHT"}};
-	char copy[KVP_NAME_MAX], *save = NULL, *w;
-	const char *letters;
-	uint32_t flags = 0;
-
-	if (snprintf(copy, sizeof(copy), "%s", s) >= (int)sizeof(copy) || copy[0] == '+')
-		goto bad;
-	w = strtok_r(copy, "+", &save);
-	if (w == NULL)
-		goto bad;
-	letters = w;
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (strcasecmp(w, known[i].name) == 0)
-			letters = known[i].letters;
-	}
-	if (!parse_letters(letters, side->order))
-		goto bad;
-	while ((w = strtok_r(NULL, "+", &save)) != NULL) {
-		if (strcmp(w, "layers") == 0)
-			flags |= MC_KV_BASE_PER_LAYER;
-		else if (strcmp(w, "kv") == 0)
-			flags |= MC_KV_BASE_PER_KV;
-		else
-			goto bad;
-	}
-	side->flags = flags;
-	snprintf(side->layout, sizeof(side->layout), "%s", s);
-	return true;
-bad:
-	perf_err_set(
-		err,
-		"%s %s: must be HND, NHD, CROSS, CROSS-HND or the letters L K B T H, each once; +layers and +kv may "
-		"follow",
-		what, s);
-	return false;
-}
-
 static bool parse_number(int opt, const char *name, const char *s, struct kvperf_opts *o, struct perf_err *err)
 {
 	const struct perf_number table[] = {
-		{OPT_SRC_BLOCK, 1, 65536, &o->side[KVP_SRC].block_tokens},
-		{OPT_DST_BLOCK, 1, 65536, &o->side[KVP_DST].block_tokens},
 		{OPT_TOKENS, 1, PERF_PATTERN_REQUESTS - 1, &o->tokens},
-		{OPT_LAYERS, 1, PERF_PATTERN_LAYERS - 1, &o->layers},
 		{OPT_HEADS, 1, 4096, &o->heads},
 		{OPT_PER_PUSH, 1, PERF_PATTERN_LAYERS - 1, &o->per_push},
 		{OPT_ITERS, 1, KVP_ITERS_MAX, &o->iters},
-		{OPT_SEED, 0, UINT64_MAX, &o->seed},
 	};
 
 	return perf_args_number(table, sizeof(table) / sizeof(table[0]), opt, name, s, err);
 }
 
-static bool parse_value(int opt, const char *name, const char *s, struct kvperf_opts *o, struct perf_err *err)
+static bool take(int opt, const char *name, const char *s, struct kvperf_opts *o, struct perf_err *err)
 {
 	static const char *const compute_names[] = {"sleep", "spin", NULL};
-	int side = opt == OPT_SRC || opt == OPT_SRC_LAYOUT ? KVP_SRC : KVP_DST, i = 0;
-	char what[32];
+	const struct kvperf_args common = {
+		.model = &o->model,
+		.json = &o->json,
+		.transport = &o->transport,
+		.side = o->side,
+		.block_max = 65536,
+		.layers = &o->layers,
+		.seed = &o->seed,
+		.timeout_ns = &o->timeout_ns,
+		.verify = &o->verify,
+		.huge = &o->huge,
+		.corrupt_one = &o->corrupt_one,
+		.help = &o->help,
+	};
+	int i = 0;
 
-	snprintf(what, sizeof(what), "--%s", name);
+	if (opt < KVP_OPT_OWN)
+		return kvperf_args_take(&common, opt, name, s, err);
 	switch (opt) {
-	case OPT_SRC:
-	case OPT_DST:
-		return kvperf_parse_side(what, s, &o->side[side].tp, &o->side[side].pp, err);
-	case OPT_SRC_LAYOUT:
-	case OPT_DST_LAYOUT:
-		return kvperf_parse_layout(what, s, &o->side[side], err);
+	case OPT_PUSH:
+	case OPT_PULL:
+		o->pull = opt == OPT_PULL;
+		return true;
+	case OPT_PLAN:
+		o->plan = true;
+		return true;
 	case OPT_KV_BYTES:
 		if (!perf_parse_u64(s, 1, 4, &o->kv_bytes) || o->kv_bytes == 3)
 			perf_err_set(err, "--kv-bytes %s: must be 1, 2 or 4", s);
@@ -240,46 +129,8 @@ static bool parse_value(int opt, const char *name, const char *s, struct kvperf_
 			return false;
 		o->compute_by = i == 0 ? KVP_SLEEP : KVP_SPIN;
 		return true;
-	case OPT_TIMEOUT:
-		return perf_args_seconds(name, s, &o->timeout_ns, err);
 	default:
 		return parse_number(opt, name, s, o, err);
-	}
-}
-
-static bool take(int opt, const char *name, const char *s, struct kvperf_opts *o, struct perf_err *err)
-{
-	switch (opt) {
-	case OPT_MODEL:
-		o->model = s;
-		return true;
-	case OPT_JSON:
-		o->json = s;
-		return perf_report_check_path(s, err);
-	case OPT_TRANSPORT:
-		return perf_args_setting("MC_TRANSPORT", s, &o->transport, err);
-	case OPT_PUSH:
-	case OPT_PULL:
-		o->pull = opt == OPT_PULL;
-		return true;
-	case OPT_VERIFY:
-	case OPT_NO_VERIFY:
-		o->verify = opt == OPT_VERIFY;
-		return true;
-	case OPT_PLAN:
-		o->plan = true;
-		return true;
-	case OPT_HUGE:
-		o->huge = true;
-		return true;
-	case OPT_CORRUPT_ONE:
-		o->corrupt_one = true;
-		return true;
-	case OPT_HELP:
-		o->help = true;
-		return true;
-	default:
-		return parse_value(opt, name, s, o, err);
 	}
 }
 

@@ -2,68 +2,36 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "args.h"
+#include "kvperf_args.h"
 #include "replay_other.h"
-#include "report.h"
 
 enum {
-	OPT_TRACE = 256,
-	OPT_MODEL,
+	OPT_TRACE = KVP_OPT_OWN,
 	OPT_REQUESTS,
-	OPT_LAYERS,
 	OPT_SPEED,
 	OPT_BLOCK_TOKENS,
-	OPT_JSON,
-	OPT_TRANSPORT,
 	OPT_WINDOW,
-	OPT_SEED,
-	OPT_NO_VERIFY,
 	OPT_POOL,
 	OPT_KV_BYTES,
-	OPT_TIMEOUT,
 	OPT_REQUEST_TIMEOUT,
 	OPT_ROUTE,
-	OPT_HUGE,
 	OPT_PROGRESS,
-	OPT_CORRUPT_ONE,
-	OPT_SRC,
-	OPT_DST,
-	OPT_SRC_LAYOUT,
-	OPT_DST_LAYOUT,
-	OPT_SRC_BLOCK,
-	OPT_DST_BLOCK,
 	OPT_WITH,
-	OPT_HELP,
 };
 
 static const struct option options[] = {
+	KVP_OPTIONS,
 	{"trace", required_argument, NULL, OPT_TRACE},
-	{"model", required_argument, NULL, OPT_MODEL},
 	{"requests", required_argument, NULL, OPT_REQUESTS},
-	{"layers", required_argument, NULL, OPT_LAYERS},
 	{"speed", required_argument, NULL, OPT_SPEED},
 	{"block-tokens", required_argument, NULL, OPT_BLOCK_TOKENS},
-	{"json", required_argument, NULL, OPT_JSON},
-	{"transport", required_argument, NULL, OPT_TRANSPORT},
 	{"window", required_argument, NULL, OPT_WINDOW},
-	{"seed", required_argument, NULL, OPT_SEED},
-	{"no-verify", no_argument, NULL, OPT_NO_VERIFY},
 	{"pool", required_argument, NULL, OPT_POOL},
 	{"kv-bytes", required_argument, NULL, OPT_KV_BYTES},
-	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"request-timeout", required_argument, NULL, OPT_REQUEST_TIMEOUT},
 	{"route", required_argument, NULL, OPT_ROUTE},
-	{"huge", no_argument, NULL, OPT_HUGE},
 	{"progress", required_argument, NULL, OPT_PROGRESS},
-	{"corrupt-one", no_argument, NULL, OPT_CORRUPT_ONE},
-	{"src", required_argument, NULL, OPT_SRC},
-	{"dst", required_argument, NULL, OPT_DST},
-	{"src-layout", required_argument, NULL, OPT_SRC_LAYOUT},
-	{"dst-layout", required_argument, NULL, OPT_DST_LAYOUT},
-	{"src-block", required_argument, NULL, OPT_SRC_BLOCK},
-	{"dst-block", required_argument, NULL, OPT_DST_BLOCK},
 	{"with", required_argument, NULL, OPT_WITH},
-	{"help", no_argument, NULL, OPT_HELP},
 	{NULL, 0, NULL, 0},
 };
 
@@ -108,42 +76,24 @@ static bool parse_number(int opt, const char *name, const char *s, struct replay
 {
 	const struct perf_number table[] = {
 		{OPT_REQUESTS, 1, PERF_TRACE_REQUESTS - 1, &o->requests},
-		{OPT_LAYERS, 1, PERF_PATTERN_LAYERS - 1, &o->layers},
 		{OPT_BLOCK_TOKENS, 1, PERF_TRACE_BLOCK, &o->block_tokens},
 		{OPT_WINDOW, 1, 1024, &o->window},
-		{OPT_SEED, 0, UINT64_MAX, &o->seed},
 		{OPT_KV_BYTES, 1, 8, &o->kv_bytes},
-		{OPT_SRC_BLOCK, 1, PERF_TRACE_BLOCK, &o->side[KVP_SRC].block_tokens},
-		{OPT_DST_BLOCK, 1, PERF_TRACE_BLOCK, &o->side[KVP_DST].block_tokens},
 	};
 
 	return perf_args_number(table, sizeof(table) / sizeof(table[0]), opt, name, s, err);
 }
 
-static bool parse_side(int opt, const char *name, const char *s, struct replay_opts *o, struct perf_err *err)
-{
-	struct kvperf_side *side = &o->side[opt == OPT_SRC || opt == OPT_SRC_LAYOUT ? KVP_SRC : KVP_DST];
-	char what[32];
-
-	snprintf(what, sizeof(what), "--%s", name);
-	if (opt == OPT_SRC || opt == OPT_DST)
-		return kvperf_parse_side(what, s, &side->tp, &side->pp, err);
-	return kvperf_parse_layout(what, s, side, err);
-}
-
-static bool parse_other(int opt, const char *name, const char *s, struct replay_opts *o, struct perf_err *err)
+static bool parse_own(int opt, const char *name, const char *s, struct replay_opts *o, struct perf_err *err)
 {
 	static const char *const routes[] = {"prefix", "rr", NULL};
 	static const char *const modes[] = {"auto", "always", "never", NULL};
-	int64_t *dur = opt == OPT_TIMEOUT ? &o->timeout_ns : &o->request_timeout_ns;
 	int i = 0;
 
 	switch (opt) {
-	case OPT_SRC:
-	case OPT_DST:
-	case OPT_SRC_LAYOUT:
-	case OPT_DST_LAYOUT:
-		return parse_side(opt, name, s, o, err);
+	case OPT_TRACE:
+		o->trace = s;
+		return true;
 	case OPT_ROUTE:
 		if (!perf_args_choose(name, s, routes, &i, err))
 			return false;
@@ -163,9 +113,10 @@ static bool parse_other(int opt, const char *name, const char *s, struct replay_
 		if (!perf_parse_size(s, &o->pool) || o->pool == 0)
 			perf_err_set(err, "--pool %s: must be a size such as 512M or 4G", s);
 		return !perf_err_is_set(err);
-	case OPT_TIMEOUT:
 	case OPT_REQUEST_TIMEOUT:
-		return perf_args_seconds(name, s, dur, err);
+		return perf_args_seconds(name, s, &o->request_timeout_ns, err);
+	case OPT_WITH:
+		return replay_other_parse(s, o, err);
 	default:
 		return parse_number(opt, name, s, o, err);
 	}
@@ -173,35 +124,22 @@ static bool parse_other(int opt, const char *name, const char *s, struct replay_
 
 static bool take(int opt, const char *name, const char *s, struct replay_opts *o, struct perf_err *err)
 {
-	switch (opt) {
-	case OPT_TRACE:
-		o->trace = s;
-		return true;
-	case OPT_MODEL:
-		o->model = s;
-		return true;
-	case OPT_JSON:
-		o->json = s;
-		return perf_report_check_path(s, err);
-	case OPT_TRANSPORT:
-		return perf_args_setting("MC_TRANSPORT", s, &o->transport, err);
-	case OPT_NO_VERIFY:
-		o->verify = false;
-		return true;
-	case OPT_HUGE:
-		o->huge = true;
-		return true;
-	case OPT_CORRUPT_ONE:
-		o->corrupt_one = true;
-		return true;
-	case OPT_WITH:
-		return replay_other_parse(s, o, err);
-	case OPT_HELP:
-		o->help = true;
-		return true;
-	default:
-		return parse_other(opt, name, s, o, err);
-	}
+	const struct kvperf_args common = {
+		.model = &o->model,
+		.json = &o->json,
+		.transport = &o->transport,
+		.side = o->side,
+		.block_max = PERF_TRACE_BLOCK,
+		.layers = &o->layers,
+		.seed = &o->seed,
+		.timeout_ns = &o->timeout_ns,
+		.verify = &o->verify,
+		.huge = &o->huge,
+		.corrupt_one = &o->corrupt_one,
+		.help = &o->help,
+	};
+
+	return opt < KVP_OPT_OWN ? kvperf_args_take(&common, opt, name, s, err) : parse_own(opt, name, s, o, err);
 }
 
 /* What is not said about the sides of a cut: HND, blocks as --block-tokens. */
