@@ -48,6 +48,27 @@ bool replay_overdue(struct replay *r)
 	return true;
 }
 
+void replay_stopped_by(struct replay *r, const struct mc_note *note)
+{
+	r->res.fatal += note->peer >= r->job.size; /* the other job counts its own */
+	r->stop = true;
+}
+
+void replay_count_put(struct replay *r, struct mc_req *req, int64_t start_ns, struct perf_spans *spans)
+{
+	struct mc_req_stats st = {.size = sizeof(st)};
+
+	if (mc_req_query(req, &st) != MC_OK)
+		return;
+	r->res.puts++;
+	r->res.put_bytes += st.bytes;
+	r->res.slices += st.slices;
+	r->res.runs += st.runs;
+	r->res.post_ns += st.post_ns;
+	(void)perf_samples_add(&r->gather.samples[PERF_S_TRANSFER], st.total_ns);
+	(void)perf_spans_add(spans, start_ns, start_ns + (int64_t)st.total_ns);
+}
+
 /* Everything that can be wrong before anything is started, judged by one rank, said in one line. */
 static bool agree_on_input(struct replay *r, struct perf_err *bad)
 {

@@ -94,6 +94,9 @@ uint64_t replay_offset(const struct replay *r, uint32_t layer, uint32_t pool_blo
 int64_t replay_thread_cpu_ns(void);
 void replay_stop(struct replay *r);    /* end the run on all ranks */
 bool replay_overdue(struct replay *r); /* past --timeout: says so once and stops */
+void replay_stopped_by(struct replay *r, const struct mc_note *note); /* another rank has ended the run */
+/* A transfer that ended well. */
+void replay_count_put(struct replay *r, struct mc_req *req, int64_t start_ns, struct perf_spans *spans);
 
 void replay_prefill(struct replay *r); /* replay_prefill.c: the work of a prefill rank until nothing is left */
 void replay_decode(struct replay *r);  /* replay_decode.c */

@@ -64,6 +64,7 @@ bool replay_table_send(struct replay *r, uint32_t peer, const struct replay_tabl
  */
 bool replay_table_take(struct replay *r, const struct mc_note *note, struct replay_table **open,
 		       struct replay_table **out);
+void replay_table_refuse(struct replay *r, const struct mc_note *note); /* malformed: say so and end the run */
 
 void replay_cut_prefill(struct replay *r); /* replay_cut_prefill.c: until nothing is left */
 void replay_cut_decode(struct replay *r);  /* replay_cut_decode.c */

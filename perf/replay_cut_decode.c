@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "replay_cut.h"
+#include "replay_take.h"
 
 #define IDLE_NS  INT64_C(50000000)
 #define POLL_NS  INT64_C(1000000)
@@ -35,29 +36,19 @@ struct decode {
 	struct pair *pair; /* [prefill_n] */
 	struct recv *flying, **flying_end;
 	struct replay_table *open;
-	struct perf_cache cache;
-	uint32_t *scratch; /* [per_hash] */
-	uint32_t mine_n;   /* requests of this instance */
-	int64_t heard_ns;  /* last word about one of them */
-	bool stopped;      /* not the leader: there are no more */
+	struct replay_take take;
+	int64_t heard_ns; /* last word about one of them */
+	bool stopped;     /* not the leader: there are no more */
 };
 
 static void seek(struct decode *d, uint32_t p)
 {
-	const struct replay *r = d->r;
-	uint32_t i = d->pair[p].next;
-
-	while (i < r->trace.n && (r->route.decode[i] != r->decode_pos || r->route.prefill[i] != p))
-		i++;
-	d->pair[p].next = i;
+	d->pair[p].next = replay_take_next(d->r, p, d->pair[p].next);
 }
 
-static void recv_free(struct decode *d, struct recv *v, bool blocks_too)
+static void recv_free(struct decode *d, struct recv *v)
 {
-	for (uint32_t i = 0; i < v->hit_n; i++)
-		perf_cache_unpin(&d->cache, v->hit[i]);
-	if (blocks_too)
-		(void)perf_pool_give(&d->r->pool, v->table->block, v->table->dst_n);
+	replay_take_unpin(&d->take, v->hit, v->hit_n);
 	mc_counter_close(v->counter);
 	replay_table_free(v->table);
 	free(v->hit);
@@ -96,35 +87,6 @@ static void take_out(struct decode *d, struct recv **at)
 /* ---- leader: admission
  * ------------------------------------------------------------------------------------------------ */
 
-/* The leading full hash blocks that the cache holds, pinned. */
-static bool take_hits(struct decode *d, struct recv *v, uint32_t request)
-{
-	struct replay *r = d->r;
-	const struct perf_trace_req *req = &r->trace.req[request];
-	uint32_t full = req->input / PERF_TRACE_BLOCK;
-
-	v->hit = calloc((size_t)full + 1, sizeof(*v->hit));
-	for (uint32_t i = 0; v->hit != NULL && i < full; i++) {
-		uint32_t slot = perf_cache_pin(&d->cache, r->trace.id[req->id_off + i], i);
-		if (slot == PERF_NO_SLOT)
-			break;
-		v->hit[v->hit_n++] = slot;
-	}
-	return v->hit != NULL;
-}
-
-static bool take_blocks(struct decode *d, struct replay_table *t)
-{
-	struct perf_pool *pool = &d->r->pool;
-
-	while (pool->free_n < t->dst_n) {
-		if (!perf_cache_evict(&d->cache, d->scratch))
-			return false;
-		(void)perf_pool_give(pool, d->scratch, d->r->per_hash);
-	}
-	return perf_pool_take(pool, t->dst_n, t->block);
-}
-
 /* Start the pair's next request. false: no blocks for it now. */
 static bool admit(struct decode *d, uint32_t p)
 {
@@ -135,12 +97,13 @@ static bool admit(struct decode *d, uint32_t p)
 
 	if (v == NULL)
 		return false;
-	if (take_hits(d, v, request)) {
+	v->hit = replay_take_hits(&d->take, request, &v->hit_n);
+	if (v->hit != NULL) {
 		tokens = r->trace.req[request].input - v->hit_n * PERF_TRACE_BLOCK;
 		v->table = replay_table_new(request, tokens, (tokens + r->block_tokens - 1) / r->block_tokens, 0);
 	}
-	if (v->table == NULL || !take_blocks(d, v->table)) {
-		recv_free(d, v, false);
+	if (v->table == NULL || !replay_take_blocks(&d->take, v->table->dst_n, v->table->block)) {
+		recv_free(d, v);
 		return false;
 	}
 	d->pair[p].next++;
@@ -153,12 +116,6 @@ static bool admit(struct decode *d, uint32_t p)
 	if (!sent)
 		replay_cut_fail(r, request, "its table cannot be sent", MC_ERR_PEER_DOWN);
 	return true;
-}
-
-/* When the trace wants request i to begin. */
-static int64_t due_ns(const struct replay *r, uint32_t i)
-{
-	return r->o.speed <= 0 ? 0 : r->start_ns + (int64_t)((double)r->trace.req[i].time_us * 1000.0 / r->o.speed);
 }
 
 /* Start what may start, in the order of the trace. *wait_ns: how long until the next one is due at the latest. */
@@ -179,7 +136,7 @@ static bool admit_all(struct decode *d, int64_t *wait_ns)
 		}
 		if (best == MC_NO_RANK)
 			return any;
-		due = due_ns(r, d->pair[best].next);
+		due = replay_take_due_ns(r, d->pair[best].next);
 		if (due > now) {
 			*wait_ns = due - now < *wait_ns ? due - now : *wait_ns;
 			return any;
@@ -196,22 +153,6 @@ static bool admit_all(struct decode *d, int64_t *wait_ns)
 
 /* ---- arrival
  * ----------------------------------------------------------------------------------------------------------- */
-
-/* Keep the full hash blocks as prefixes for later requests; whatever is not kept is free again. */
-static void keep_prefix(struct decode *d, struct recv *v)
-{
-	struct replay *r = d->r;
-	struct replay_table *t = v->table;
-	const struct perf_trace_req *req = &r->trace.req[t->request];
-	uint32_t full = req->input / PERF_TRACE_BLOCK, at = 0;
-
-	for (uint32_t i = v->hit_n; i < full; i++, at += r->per_hash) {
-		if (!perf_cache_insert(&d->cache, r->trace.id[req->id_off + i], i, t->request, &t->block[at]))
-			(void)perf_pool_give(&r->pool, &t->block[at], r->per_hash);
-	}
-	(void)perf_pool_give(&r->pool, &t->block[at], t->dst_n - at);
-	recv_free(d, v, false);
-}
 
 /* Leader: one more rank of the instance has checked its part. */
 static void lane_done(struct decode *d, uint32_t request)
@@ -233,7 +174,8 @@ static void lane_done(struct decode *d, uint32_t request)
 		r->res.tokens_moved += v->table->tokens;
 		r->res.blocks += v->table->dst_n;
 		r->res.hit_blocks += v->hit_n * r->per_hash;
-		keep_prefix(d, v);
+		replay_take_keep(&d->take, request, v->hit_n, v->table->block, v->table->dst_n);
+		recv_free(d, v);
 		perf_gather_progress(&r->gather, &r->job, r->res.ok, r->res.bytes, false);
 		return;
 	}
@@ -296,7 +238,7 @@ static bool end_one(struct decode *d)
 	(void)perf_job_send(&r->job, replay_cut_peer(r, KVP_DST, r->decode_pos, 0), perf_tag(PERF_K_DONE, request),
 			    NULL, 0);
 	take_out(d, at);
-	recv_free(d, v, false);
+	recv_free(d, v);
 	return true;
 }
 
@@ -305,13 +247,9 @@ static void take_table(struct decode *d, const struct mc_note *note)
 	struct replay *r = d->r;
 	struct replay_table *t;
 	struct recv *v;
-	char who[64];
 
 	if (replay_cut_leads(r) || !replay_table_take(r, note, &d->open, &t)) {
-		perf_job_say(&r->job, "malformed block table from %s",
-			     perf_job_name(&r->job, note->peer, who, sizeof(who)));
-		r->res.fatal++;
-		replay_stop(r);
+		replay_table_refuse(r, note);
 		return;
 	}
 	if (t == NULL)
@@ -342,8 +280,7 @@ static void take_note(struct decode *d, const struct mc_note *note)
 		d->stopped = true;
 		return;
 	case PERF_K_STOP:
-		r->res.fatal += note->peer >= r->job.size; /* the other job counts its own */
-		r->stop = true;
+		replay_stopped_by(r, note);
 		return;
 	default:
 		perf_gather_note(&r->gather, &r->job, note);
@@ -408,14 +345,10 @@ static bool begin(struct decode *d)
 
 	d->flying_end = &d->flying;
 	d->pair = calloc(r->prefill_n, sizeof(*d->pair));
-	d->scratch = calloc(r->per_hash, sizeof(*d->scratch));
-	if (d->pair == NULL || d->scratch == NULL ||
-	    !perf_cache_init(&d->cache, r->trace.distinct_n, r->pool_n / r->per_hash, r->per_hash))
+	if (!replay_take_begin(&d->take, r) || d->pair == NULL)
 		return false;
 	for (uint32_t p = 0; p < r->prefill_n; p++)
 		seek(d, p);
-	for (uint32_t i = 0; i < r->trace.n && replay_cut_leads(r); i++)
-		d->mine_n += r->route.decode[i] == r->decode_pos;
 	return true;
 }
 
@@ -426,7 +359,7 @@ static void end(struct decode *d)
 	while (d->flying != NULL) {
 		struct recv *v = d->flying;
 		d->flying = v->next;
-		recv_free(d, v, false);
+		recv_free(d, v);
 	}
 	for (struct replay_table *t = d->open, *next; t != NULL; t = next) {
 		next = t->next;
@@ -434,15 +367,14 @@ static void end(struct decode *d)
 	}
 	if (replay_cut_leads(r)) {
 		uint64_t known = r->res.ok + r->res.failed;
-		r->res.not_run = d->mine_n > known ? d->mine_n - known : 0;
+		r->res.not_run = d->take.mine_n > known ? d->take.mine_n - known : 0;
 		for (uint32_t p = 0; p < r->prefill_n; p++)
 			(void)perf_job_send(&r->job, replay_cut_peer(r, KVP_SRC, p, 0), perf_tag(PERF_K_END, 0), NULL,
 					    0);
 		replay_cut_tell_lanes(r, perf_tag(PERF_K_END, 0), NULL, 0);
 	}
 	perf_gather_progress(&r->gather, &r->job, r->res.ok, r->res.bytes, true);
-	perf_cache_destroy(&d->cache);
-	free(d->scratch);
+	replay_take_end(&d->take);
 	free(d->pair);
 }
 

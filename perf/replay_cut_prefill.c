@@ -135,16 +135,9 @@ static void lane_done(struct prefill *p, uint32_t request)
 static void finish(struct prefill *p, struct send *s, mc_status_t status)
 {
 	struct replay *r = p->r;
-	struct mc_req_stats st = {.size = sizeof(st)};
 
-	if (status == MC_OK && mc_req_query(s->req, &st) == MC_OK) {
-		r->res.puts++;
-		r->res.put_bytes += st.bytes;
-		r->res.slices += st.slices;
-		r->res.runs += st.runs;
-		r->res.post_ns += st.post_ns;
-		(void)perf_samples_add(&r->gather.samples[PERF_S_TRANSFER], st.total_ns);
-		(void)perf_spans_add(&p->spans, s->start_ns, s->start_ns + (int64_t)st.total_ns);
+	if (status == MC_OK) {
+		replay_count_put(r, s->req, s->start_ns, &p->spans);
 	} else {
 		replay_cut_fail(r, s->table->request, "its transfer failed", status);
 	}
@@ -183,13 +176,9 @@ static void take_table(struct prefill *p, const struct mc_note *note)
 {
 	struct replay *r = p->r;
 	struct replay_table *t;
-	char who[64];
 
 	if (!replay_table_take(r, note, &p->open, &t)) {
-		perf_job_say(&r->job, "malformed block table from %s",
-			     perf_job_name(&r->job, note->peer, who, sizeof(who)));
-		r->res.fatal++;
-		replay_stop(r);
+		replay_table_refuse(r, note);
 		return;
 	}
 	if (t == NULL)
@@ -219,8 +208,7 @@ static void take_note(struct prefill *p, const struct mc_note *note)
 			p->ended[d] |= replay_cut_peer(r, KVP_DST, d, 0) == note->peer;
 		return;
 	case PERF_K_STOP:
-		r->res.fatal += note->peer >= r->job.size; /* the other job counts its own */
-		r->stop = true;
+		replay_stopped_by(r, note);
 		return;
 	default:
 		perf_gather_note(&r->gather, &r->job, note);

@@ -105,3 +105,12 @@ bool replay_table_take(struct replay *r, const struct mc_note *note, struct repl
 	}
 	return true;
 }
+
+void replay_table_refuse(struct replay *r, const struct mc_note *note)
+{
+	char who[64];
+
+	perf_job_say(&r->job, "malformed block table from %s", perf_job_name(&r->job, note->peer, who, sizeof(who)));
+	r->res.fatal++;
+	replay_stop(r);
+}

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "replay_other.h"
+#include "replay_take.h"
 #include "replay_verify.h"
 
 enum {
@@ -34,26 +35,18 @@ struct decode {
 	struct pair *pair;                 /* [prefill_n] */
 	struct recv *flying;               /* table sent, not arrived */
 	struct recv *landed, **landed_end; /* arrived, to be checked */
-	struct perf_cache cache;
-	uint32_t *scratch; /* [per_hash] */
+	struct replay_take take;
 	uint32_t errors_said;
-	uint32_t mine_n; /* requests of this rank */
 };
 
 static void seek(struct decode *d, uint32_t p)
 {
-	const struct replay *r = d->r;
-	uint32_t i = d->pair[p].next;
-
-	while (i < r->trace.n && (r->route.decode[i] != r->decode_pos || r->route.prefill[i] != p))
-		i++;
-	d->pair[p].next = i;
+	d->pair[p].next = replay_take_next(d->r, p, d->pair[p].next);
 }
 
 static void recv_free(struct decode *d, struct recv *v, bool blocks_too)
 {
-	for (uint32_t i = 0; i < v->hit_n; i++)
-		perf_cache_unpin(&d->cache, v->hit[i]);
+	replay_take_unpin(&d->take, v->hit, v->hit_n);
 	if (blocks_too && !perf_pool_give(&d->r->pool, v->block, v->n)) {
 		perf_job_say(&d->r->job, "bug: request %u frees blocks that it does not hold", v->request);
 		d->r->res.fatal++;
@@ -199,38 +192,16 @@ static void check_pairs(struct decode *d)
 /* ---- admission
  * --------------------------------------------------------------------------------------------------------- */
 
-/* The leading full hash blocks that the cache holds, pinned. */
-static bool take_hits(struct decode *d, struct recv *v)
+/* Blocks for what the pool does not hold already. */
+static bool take_blocks(struct decode *d, struct recv *v)
 {
 	struct replay *r = d->r;
-	const struct perf_trace_req *req = &r->trace.req[v->request];
-	uint32_t full = req->input / PERF_TRACE_BLOCK;
 
-	v->hit = calloc((size_t)full + 1, sizeof(*v->hit));
-	if (v->hit == NULL)
-		return false;
-	for (uint32_t i = 0; i < full; i++) {
-		uint32_t slot = perf_cache_pin(&d->cache, r->trace.id[req->id_off + i], i);
-		if (slot == PERF_NO_SLOT)
-			break;
-		v->hit[v->hit_n++] = slot;
-	}
+	v->hit = replay_take_hits(&d->take, v->request, &v->hit_n);
 	v->first = v->hit_n * r->per_hash;
 	v->n = replay_block_count(r, v->request) - v->first;
 	v->block = calloc((size_t)v->n + 1, sizeof(*v->block));
-	return v->block != NULL;
-}
-
-static bool take_blocks(struct decode *d, struct recv *v)
-{
-	struct perf_pool *pool = &d->r->pool;
-
-	while (pool->free_n < v->n) {
-		if (!perf_cache_evict(&d->cache, d->scratch))
-			return false;
-		(void)perf_pool_give(pool, d->scratch, d->r->per_hash);
-	}
-	return perf_pool_take(pool, v->n, v->block);
+	return v->hit != NULL && v->block != NULL && replay_take_blocks(&d->take, v->n, v->block);
 }
 
 /* The block table, in as many notes as it takes. */
@@ -291,7 +262,7 @@ static bool admit(struct decode *d, uint32_t p)
 		return false;
 	v->request = next_of(pair);
 	v->prefill = p;
-	if (!take_hits(d, v) || !take_blocks(d, v)) {
+	if (!take_blocks(d, v)) {
 		recv_free(d, v, false);
 		return false;
 	}
@@ -320,12 +291,6 @@ static bool admit(struct decode *d, uint32_t p)
 	return true;
 }
 
-/* When the trace wants request i to begin. */
-static int64_t due_ns(const struct replay *r, uint32_t i)
-{
-	return r->o.speed <= 0 ? 0 : r->start_ns + (int64_t)((double)r->trace.req[i].time_us * 1000.0 / r->o.speed);
-}
-
 /* Start what may start, in the order of the trace. *wait_ns: how long until the next one is due at the latest. */
 static bool admit_all(struct decode *d, int64_t *wait_ns)
 {
@@ -345,7 +310,7 @@ static bool admit_all(struct decode *d, int64_t *wait_ns)
 		}
 		if (best == MC_NO_RANK)
 			return any;
-		due = due_ns(r, next_of(&d->pair[best]));
+		due = replay_take_due_ns(r, next_of(&d->pair[best]));
 		if (due > now) {
 			*wait_ns = due - now < *wait_ns ? due - now : *wait_ns;
 			return any;
@@ -417,27 +382,11 @@ static void take_note(struct decode *d, const struct mc_note *note)
 		recv_free(d, v, true); /* a put that has ended writes nothing any more */
 		return;
 	case PERF_K_STOP:
-		r->res.fatal += note->peer >= r->job.size; /* the other job counts its own */
-		r->stop = true;
+		replay_stopped_by(r, note);
 		return;
 	default:
 		perf_gather_note(&r->gather, &r->job, note);
 	}
-}
-
-/* Keep the full hash blocks as prefixes for later requests; whatever is not kept is free again. */
-static void keep_prefix(struct decode *d, struct recv *v)
-{
-	struct replay *r = d->r;
-	const struct perf_trace_req *req = &r->trace.req[v->request];
-	uint32_t full = req->input / PERF_TRACE_BLOCK, at = 0;
-
-	for (uint32_t i = v->hit_n; i < full; i++, at += r->per_hash) {
-		if (!perf_cache_insert(&d->cache, r->trace.id[req->id_off + i], i, v->request, &v->block[at]))
-			(void)perf_pool_give(&r->pool, &v->block[at], r->per_hash);
-	}
-	(void)perf_pool_give(&r->pool, &v->block[at], v->n - at);
-	v->n = 0;
 }
 
 static void count_arrived(struct replay *r, const struct recv *v)
@@ -466,7 +415,7 @@ static bool end_one(struct decode *d)
 	if (d->landed == NULL)
 		d->landed_end = &d->landed;
 	cpu = replay_thread_cpu_ns();
-	ok = !r->o.verify || replay_verify(r, v, &d->cache);
+	ok = !r->o.verify || replay_verify(r, v, &d->take.cache);
 	r->res.check_ns += (uint64_t)(replay_thread_cpu_ns() - cpu);
 	if (!ok) {
 		r->res.failed++;
@@ -475,8 +424,8 @@ static bool end_one(struct decode *d)
 		return true;
 	}
 	count_arrived(r, v);
-	keep_prefix(d, v);
-	recv_free(d, v, true);
+	replay_take_keep(&d->take, v->request, v->hit_n, v->block, v->n);
+	recv_free(d, v, false);
 	perf_gather_progress(&r->gather, &r->job, r->res.ok, r->res.bytes, false);
 	return true;
 }
@@ -521,9 +470,7 @@ static bool begin(struct decode *d)
 
 	d->landed_end = &d->landed;
 	d->pair = calloc(r->prefill_n, sizeof(*d->pair));
-	d->scratch = calloc(r->per_hash, sizeof(*d->scratch));
-	if (d->pair == NULL || d->scratch == NULL ||
-	    !perf_cache_init(&d->cache, r->trace.distinct_n, r->pool_n / r->per_hash, r->per_hash))
+	if (!replay_take_begin(&d->take, r) || d->pair == NULL)
 		return false;
 	for (uint32_t p = 0; p < r->prefill_n; p++) {
 		d->pair[p].peer = mc_group_peer(r->job.prefill, p);
@@ -533,8 +480,6 @@ static bool begin(struct decode *d)
 			return false;
 		seek(d, p);
 	}
-	for (uint32_t i = 0; i < r->trace.n; i++)
-		d->mine_n += r->route.decode[i] == r->decode_pos;
 	return true;
 }
 
@@ -548,7 +493,7 @@ static void end(struct decode *d)
 		*at = v->next;
 		recv_free(d, v, false);
 	}
-	r->res.not_run = d->mine_n - r->res.ok - r->res.failed;
+	r->res.not_run = d->take.mine_n - r->res.ok - r->res.failed;
 	for (uint32_t p = 0; d->pair != NULL && p < r->prefill_n; p++) {
 		if (r->o.with_n == 0)
 			(void)perf_job_send(&r->job, d->pair[p].peer, perf_tag(PERF_K_END, 0), NULL, 0);
@@ -556,8 +501,7 @@ static void end(struct decode *d)
 	}
 	replay_other_tell(r, perf_tag(PERF_K_END, 0));
 	perf_gather_progress(&r->gather, &r->job, r->res.ok, r->res.bytes, true);
-	perf_cache_destroy(&d->cache);
-	free(d->scratch);
+	replay_take_end(&d->take);
 	free(d->pair);
 }
 

@@ -229,8 +229,7 @@ static void take_note(struct prefill *p, const struct mc_note *note)
 			p->ended[d] = true;
 		return;
 	case PERF_K_STOP:
-		r->res.fatal += note->peer >= r->job.size; /* the other job counts its own */
-		r->stop = true;
+		replay_stopped_by(r, note);
 		return;
 	default:
 		perf_gather_note(&r->gather, &r->job, note);
@@ -349,16 +348,9 @@ static bool start_next(struct prefill *p)
 static void finish(struct prefill *p, struct send *s, mc_status_t status)
 {
 	struct replay *r = p->r;
-	struct mc_req_stats st = {.size = sizeof(st)};
 
-	if (status == MC_OK && mc_req_query(s->req, &st) == MC_OK) {
-		r->res.puts++;
-		r->res.put_bytes += st.bytes;
-		r->res.slices += st.slices;
-		r->res.runs += st.runs;
-		r->res.post_ns += st.post_ns;
-		(void)perf_samples_add(&r->gather.samples[PERF_S_TRANSFER], st.total_ns);
-		(void)perf_spans_add(&p->spans, s->start_ns, s->start_ns + (int64_t)st.total_ns);
+	if (status == MC_OK) {
+		replay_count_put(r, s->req, s->start_ns, &p->spans);
 	} else if (status == MC_ERR_PEER_DOWN) {
 		perf_job_mark_dead(&r->job, peer_of(p, s->decode));
 	} else if (!r->stop && status != MC_ERR_STALE) {
