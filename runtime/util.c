@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -78,6 +80,21 @@ uint64_t mc_random_u64(void)
 			v = 0;
 		}
 	}
+	return v;
+}
+
+void *mc_ring_grow(void *old, uint32_t cap_old, uint32_t head, uint32_t n, uint32_t cap, size_t size)
+{
+	uint8_t *v = malloc(cap * size);
+
+	if (v != NULL && n > 0) {
+		const uint8_t *from = old;
+		uint32_t first = n < cap_old - head ? n : cap_old - head; /* up to the end; then from the start */
+		memcpy(v, from + head * size, first * size);
+		memcpy(v + first * size, from, (n - first) * size);
+	}
+	if (v != NULL)
+		free(old);
 	return v;
 }
 

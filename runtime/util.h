@@ -127,6 +127,12 @@ static inline struct mc_list *mc_list_pop(struct mc_list *head)
 	return e;
 }
 
+/*
+ * Room for cap elements of size bytes: what a ring of cap_old has, n from head on, in order from 0 on. The old memory
+ * is freed. NULL: no memory, and the old one is as it was.
+ */
+void *mc_ring_grow(void *old, uint32_t cap_old, uint32_t head, uint32_t n, uint32_t cap, size_t size);
+
 /* 64 random bits from the kernel; never 0. Blocks at most until the kernel's pool is first seeded. */
 uint64_t mc_random_u64(void);
 

@@ -19,13 +19,10 @@ enum { LOOK_EVERY = 64, FD_EVENTS = 32 };
 static bool events_grow(struct mc_be *be)
 {
 	uint32_t cap = be->ev_cap == 0 ? 1024 : be->ev_cap * 2;
-	struct vb_event *v = malloc(cap * sizeof(*v));
+	struct vb_event *v = mc_ring_grow(be->evq, be->ev_cap, be->ev_head, be->ev_n, cap, sizeof(*v));
 
 	if (v == NULL)
 		return false;
-	for (uint32_t i = 0; i < be->ev_n; i++)
-		v[i] = be->evq[(be->ev_head + i) & (be->ev_cap - 1)];
-	free(be->evq);
 	be->evq = v;
 	be->ev_cap = cap;
 	be->ev_head = 0;

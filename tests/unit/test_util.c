@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -161,12 +162,33 @@ static void ticker__agrees_with_the_clock(void **state)
 	assert_int_equal(mc_ticker_ns(&clock, 12345), 12345);
 }
 
+/* Elements keep their order, wherever the ring begins. */
+static void ring_grow__keeps_order(void **state)
+{
+	(void)state;
+	for (uint32_t head = 0; head < 8; head++) {
+		for (uint32_t n = 0; n <= 8; n++) {
+			uint32_t *ring = calloc(8, sizeof(*ring));
+			assert_non_null(ring);
+			for (uint32_t i = 0; i < n; i++)
+				ring[(head + i) % 8] = 100 + i;
+			ring = mc_ring_grow(ring, 8, head, n, 16, sizeof(*ring));
+			assert_non_null(ring);
+			for (uint32_t i = 0; i < n; i++)
+				assert_int_equal(ring[i], 100 + i);
+			free(ring);
+		}
+	}
+	free(mc_ring_grow(NULL, 0, 0, 0, 4, sizeof(uint64_t)));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(add_u64__overflow),       cmocka_unit_test(mul_u64__overflow),
 		cmocka_unit_test(range_ok__outside),       cmocka_unit_test(narrow_u32__too_large),
 		cmocka_unit_test(deadline__limits),        cmocka_unit_test(now__does_not_go_back),
+		cmocka_unit_test(ring_grow__keeps_order),
 		cmocka_unit_test(list__order_and_removal), cmocka_unit_test(random_u64__never_zero_never_twice),
 		cmocka_unit_test(ticker__agrees_with_the_clock),
 	};
