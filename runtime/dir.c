@@ -15,6 +15,7 @@ enum {
 	KEPT_MAX = 64,     /* of ours, that nobody waits for */
 	KEPT_NS = 1000000000,
 };
+static const int64_t PAUSE_MAX_NS = INT64_C(60000000000); /* who pauses longer does not poll */
 
 static void kept_drop_peer(const struct mc_peer *p);
 
@@ -251,6 +252,8 @@ struct waiting_lookup {
 	char name[MC_NAME_MAX];
 	bool kept;
 	int64_t answered_ns;
+	int64_t kept_ns;  /* when its asker ran out of time */
+	int64_t pause_ns; /* between that and the next call, where that found an answer that was too old */
 };
 
 static void waiting_free(struct waiting_lookup *w)
@@ -280,9 +283,14 @@ static void wake_waiter(struct mc_lookup *k, mc_status_t s, const void *blob, ui
 	mc_wake(k->peer->ctx, &w->seq);
 }
 
+static bool is_answered(const struct waiting_lookup *w)
+{
+	return atomic_load(&w->seq) > 0;
+}
+
 static bool answered(void *arg)
 {
-	return atomic_load(&((struct waiting_lookup *)arg)->seq) > 0;
+	return is_answered(arg);
 }
 
 static void kept_drop_peer(const struct mc_peer *p)
@@ -296,15 +304,26 @@ static void kept_drop_peer(const struct mc_peer *p)
 	}
 }
 
-/* Somebody asks what was asked before. An old answer may be of a region that is gone. NULL: ask. */
-static struct waiting_lookup *kept_take(struct mc_peer *p, const char *name)
+/* An old answer may be of a region that is gone. But who asks again and again, if seldom, gets one in the end. */
+static bool too_old(const struct waiting_lookup *w, int64_t now)
+{
+	int64_t age_max = w->pause_ns * 2 > KEPT_NS ? w->pause_ns * 2 : KEPT_NS;
+	return is_answered(w) && (w->status != MC_OK || now - w->answered_ns > age_max);
+}
+
+/* Somebody asks what was asked before. NULL: ask; *pause_ns: of who polls seldom. */
+static struct waiting_lookup *kept_take(struct mc_peer *p, const char *name, int64_t *pause_ns)
 {
 	struct mc_ctx *ctx = p->ctx;
+	int64_t now = mc_now_ns();
+	*pause_ns = 0;
 	for (struct mc_list *l = ctx->kept.next; l != &ctx->kept; l = l->next) {
 		struct waiting_lookup *w = mc_container_of(l, struct waiting_lookup, keep);
 		if (w->k.peer != p || strcmp(w->name, name) != 0)
 			continue;
-		if (answered(w) && (w->status != MC_OK || mc_now_ns() - w->answered_ns > KEPT_NS)) {
+		if (too_old(w, now)) {
+			if (now - w->kept_ns <= PAUSE_MAX_NS)
+				*pause_ns = now - w->kept_ns;
 			waiting_free(w);
 			return NULL;
 		}
@@ -322,24 +341,27 @@ static void keep(struct waiting_lookup *w)
 	struct mc_ctx *ctx = w->k.peer->ctx;
 	if (ctx->kept_n == KEPT_MAX) {
 		struct waiting_lookup *old = mc_container_of(ctx->kept.next, struct waiting_lookup, keep);
-		if (!answered(old))
+		if (!is_answered(old))
 			mc_dir_unask(&old->k);
 		waiting_free(old);
 	}
 	mc_list_add_tail(&ctx->kept, &w->keep);
 	w->kept = true;
+	w->kept_ns = mc_now_ns();
 	ctx->kept_n++;
 }
 
 static mc_status_t ask(struct mc_peer *p, const char *name, struct waiting_lookup **out)
 {
-	struct waiting_lookup *w = kept_take(p, name);
+	int64_t pause_ns;
+	struct waiting_lookup *w = kept_take(p, name, &pause_ns);
 	mc_status_t s = MC_OK;
 	if (w == NULL) {
 		w = calloc(1, sizeof(*w));
 		if (w == NULL)
 			return MC_ERR_NOMEM;
 		w->k = (struct mc_lookup){.peer = p, .done = wake_waiter};
+		w->pause_ns = pause_ns;
 		snprintf(w->name, sizeof(w->name), "%s", name);
 		mc_list_init(&w->keep);
 		s = mc_dir_ask(&w->k, MC_DIR_NAME, 0, name);
@@ -364,7 +386,7 @@ static mc_status_t lookup(struct mc_peer *p, const char *name, int64_t timeout_n
 	if (mc_wait_until(ctx, answered, w, &w->seq, mc_deadline(mc_now_ns(), timeout_ns)) != MC_OK)
 		mc_debug("rank %u: no answer of peer %u for entry '%s' in time", ctx->rank, p->id, name);
 	mc_ctx_lock(ctx); /* it may have come just after the deadline */
-	s = answered(w) ? w->status : MC_ERR_TIMEOUT;
+	s = is_answered(w) ? w->status : MC_ERR_TIMEOUT;
 	if (s == MC_OK) {
 		*blob_out = w->blob;
 		*len_out = w->len;

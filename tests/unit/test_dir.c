@@ -95,6 +95,31 @@ static void lookup__old_answer_is_not_used(void **state)
 	cluster_down(&c);
 }
 
+/* Who asks less than once a second, and never waits, gets it as well: at the third time. */
+static void lookup__polled_seldom(void **state)
+{
+	(void)state;
+	struct cluster c = {.progress = "manual"};
+	struct mc_mem *mem;
+	struct mc_rmem *r;
+	struct mc_note *none;
+	mc_status_t s = MC_ERR_TIMEOUT;
+	cluster_up(&c, 2, "loop", "auto");
+	assert_int_equal(mc_mem_alloc(c.ctx[1], LEN, NULL, &mem), MC_OK);
+	assert_int_equal(mc_mem_publish(mem, "name"), MC_OK);
+	for (int i = 0; i < 3 && s == MC_ERR_TIMEOUT; i++) {
+		s = mc_mem_lookup(c.ctx[0], 1, "name", 0, &r);
+		while (mc_progress(c.ctx[0]) + mc_progress(c.ctx[1]) > 0)
+			; /* the answer is there */
+		if (s == MC_ERR_TIMEOUT)
+			assert_int_equal(mc_note_recv(c.ctx[0], SEC + SEC / 10, &none), MC_ERR_TIMEOUT);
+	}
+	assert_int_equal(s, MC_OK);
+	mc_rmem_release(r);
+	assert_int_equal(mc_mem_free(mem), MC_OK);
+	cluster_down(&c);
+}
+
 static void lookup__peer_lost_meanwhile(void **state)
 {
 	(void)state;
@@ -113,6 +138,7 @@ int main(void)
 		cmocka_unit_test(lookup__polled),
 		cmocka_unit_test(lookup__many_names_that_never_come),
 		cmocka_unit_test(lookup__old_answer_is_not_used),
+		cmocka_unit_test(lookup__polled_seldom),
 		cmocka_unit_test(lookup__peer_lost_meanwhile),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
