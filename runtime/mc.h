@@ -88,7 +88,7 @@ MC_API const char *mc_status_text(mc_status_t s);
 /** "0.1.0"; the version of the library in use, which may be newer than MC_VERSION_* of the header. */
 MC_API const char *mc_version(void);
 
-/** One setting as it stands. Strings are borrowed and live as long as the library (value: until the next call). */
+/** One setting as it stands. Strings are borrowed and live as long as the library; value and a file's name as @buf. */
 struct mc_setting {
 	const char *name;   /* "MC_TRANSPORT" */
 	const char *type;   /* "enum", "uint", "size", "duration", "bool", "string" */
@@ -188,9 +188,10 @@ struct mc_peer_info {
 MC_API MC_CHECK mc_status_t mc_peer_query(struct mc_ctx *ctx, uint32_t peer, struct mc_peer_info *out);
 
 /**
- * mc_connect() - connect to a peer now rather than on first use, e.g. to take that cost out of a measurement.
+ * mc_connect() - connect to a peer now rather than on first use, e.g. to take that cost out of a measurement. With a
+ * timeout of 0 it begins, and mc_peer_query() tells when the connection stands.
  * Return: MC_OK connected; MC_ERR_PEER_DOWN; MC_ERR_TIMEOUT; MC_ERR_UNSUPPORTED: no common transport (logged with the
- *         reasons).
+ *         reasons); MC_ERR_INVAL: no such peer; MC_ERR_NOMEM.
  */
 MC_API MC_CHECK mc_status_t mc_connect(struct mc_ctx *ctx, uint32_t peer, int64_t timeout_ns);
 
@@ -368,8 +369,9 @@ MC_API MC_CHECK mc_status_t mc_mem_publish(struct mc_mem *mem, const char *name)
 
 /**
  * mc_mem_lookup() - export, carriage and import in one: wait until @peer has published @name and open it. May be
- * polled: the question stays over there when the time is up, and the next call for the same name finds its answer.
- * Return: as mc_mem_import(), or MC_ERR_TIMEOUT.
+ * polled: the question stays over there when the time is up, and the next call for the same name finds its answer (with
+ * more than a second between calls the one after that).
+ * Return: as mc_mem_import(), MC_ERR_TIMEOUT, or MC_ERR_INVAL: no such peer, no such name possible.
  */
 MC_API MC_CHECK mc_status_t mc_mem_lookup(struct mc_ctx *ctx, uint32_t peer, const char *name, int64_t timeout_ns,
 					  struct mc_rmem **rmem_out);
@@ -600,7 +602,8 @@ struct mc_coll_opts {
 };
 
 /**
- * mc_barrier() - returns when every member has called it. @timeout_ns: 0 polls.
+ * mc_barrier() - returns when every member has called it. Past the timeout it is over for all of them, so with 0, too,
+ * it is not to be polled: to wait beside other things there is mc_ibarrier().
  * Return: MC_OK; MC_ERR_TIMEOUT (mc_fault_next() names a rank that did not come); MC_ERR_PEER_DOWN (a member is lost);
  *         MC_ERR_INVAL (not a member); MC_ERR_MISMATCH, MC_ERR_NOMEM.
  */
