@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "replay_cut.h"
+#include "replay_other.h"
 
 #define IDLE_NS  INT64_C(50000000)
 #define POLL_NS  INT64_C(1000000)
@@ -340,6 +341,10 @@ static void take_note(struct decode *d, const struct mc_note *note)
 		return;
 	case PERF_K_END:
 		d->stopped = true;
+		return;
+	case PERF_K_FIT:
+	case PERF_K_PREPARED:
+		replay_other_note(r, note);
 		return;
 	case PERF_K_STOP:
 		r->res.fatal += note->peer >= r->job.size; /* the other job counts its own */
