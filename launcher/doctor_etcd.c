@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #ifdef MC_HAVE_CURL
 #include <curl/curl.h>
@@ -242,6 +243,20 @@ static bool read_password(struct mc_doc_result *r, char *out, size_t len)
 	return false;
 }
 
+/* A password, or a key, that others of this host may read. */
+static void check_private(struct mc_doc_result *r, const char *name)
+{
+	char path[VALUE_MAX];
+	struct stat st;
+
+	if (*setting(name, path) == '\0' || stat(path, &st) != 0 || (st.st_mode & (S_IRGRP | S_IROTH)) == 0)
+		return;
+	mc_doc_set(r, MC_DOC_WARN, "%s=%.100s can be read by %s (mode %04o)", name, path,
+		   (st.st_mode & S_IROTH) != 0 ? "everybody on this host" : "its group",
+		   (unsigned int)(st.st_mode & 07777));
+	mc_doc_fix(r, "chmod 600 %.100s; Kubernetes: defaultMode: 0400", path);
+}
+
 /* With MC_ETCD_USER: does it take us? */
 static void log_in(struct mc_doc_result *r, const char *url)
 {
@@ -259,6 +274,8 @@ static void log_in(struct mc_doc_result *r, const char *url)
 	explicit_bzero(body, sizeof(body));
 	if (a.code == CURLE_OK && a.http == 200 && strstr(a.text, "\"token\"") != NULL) {
 		mc_doc_add(r->value, sizeof(r->value), ", user %.60s is let in", user);
+		check_private(r, "MC_ETCD_PASSWORD_FILE");
+		check_private(r, "MC_ETCD_KEY");
 	} else if (strstr(a.text, "authentication is not enabled") != NULL) {
 		mc_doc_set(r, MC_DOC_WARN,
 			   "it asks nobody for a password: whoever reaches it can read and write there");

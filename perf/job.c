@@ -276,6 +276,43 @@ struct mc_note *perf_job_note(struct perf_job *j, int64_t timeout_ns)
 	return note;
 }
 
+static struct mc_note *unstash(struct perf_job *j, enum perf_kind kind)
+{
+	struct perf_stash *before = NULL;
+	struct mc_note *note;
+
+	for (struct perf_stash *s = j->first; s != NULL; before = s, s = s->next) {
+		if (perf_tag_kind(s->note->tag) != kind)
+			continue;
+		if (before != NULL)
+			before->next = s->next;
+		else
+			j->first = s->next;
+		if (j->last == s)
+			j->last = before;
+		note = s->note;
+		free(s);
+		return note;
+	}
+	return NULL;
+}
+
+struct mc_note *perf_job_note_of(struct perf_job *j, enum perf_kind kind, int64_t timeout_ns)
+{
+	int64_t deadline = perf_now_ns() + timeout_ns, left = timeout_ns;
+	struct mc_note *note = unstash(j, kind);
+
+	while (note == NULL && (note = receive(j, left)) != NULL) {
+		if (perf_tag_kind(note->tag) == kind)
+			break;
+		stash(j, note);
+		note = NULL;
+		left = deadline - perf_now_ns();
+		left = left > 0 ? left : 0;
+	}
+	return note;
+}
+
 bool perf_job_send(struct perf_job *j, uint32_t peer, uint64_t tag, const void *data, uint32_t len)
 {
 	mc_status_t s;
@@ -381,6 +418,28 @@ static void judge_votes(struct perf_job *j, const struct perf_vote *vote, perf_j
 		judge(j, vote, arg, err);
 }
 
+/* By its state, not by what was said of it: that may have been before it was known. */
+bool perf_job_others_here(struct perf_job *j, struct perf_err *err)
+{
+	const struct mc_group *group[] = {j->prefill, j->decode};
+	struct mc_peer_info info = {.size = sizeof(info)};
+	char who[64];
+
+	for (uint32_t i = 0; i < 2; i++) {
+		for (uint32_t k = 0; group[i] != NULL && k < mc_group_size(group[i]); k++) {
+			uint32_t peer = mc_group_peer(group[i], k);
+			if (peer < j->size || mc_peer_query(j->ctx, peer, &info) != MC_OK || info.state == MC_OK ||
+			    info.state == MC_IN_PROGRESS)
+				continue;
+			perf_err_set(err,
+				     "%s of job %s left before the start (its job says why; is it started with the "
+				     "same trace and options?)",
+				     perf_job_name(j, peer, who, sizeof(who)), info.job);
+		}
+	}
+	return !perf_err_is_set(err);
+}
+
 static bool lead(struct perf_job *j, uint32_t phase, const struct perf_vote *mine, perf_judge_fn *judge, void *arg,
 		 int64_t deadline)
 {
@@ -395,20 +454,20 @@ static bool lead(struct perf_job *j, uint32_t phase, const struct perf_vote *min
 	}
 	vote[j->rank] = *mine;
 	vote[j->rank].here = true;
-	while (votes_missing(j, vote, &first) > 0 && perf_now_ns() < deadline) {
-		struct mc_note *note = receive(j, 20000000);
+	while (!perf_err_is_set(&mine->err) && !perf_err_is_set(&err) && votes_missing(j, vote, &first) > 0 &&
+	       perf_now_ns() < deadline) {
+		struct mc_note *note = perf_job_note_of(j, PERF_K_READY, 20000000);
 		perf_job_faults(j);
-		if (note == NULL)
-			continue;
-		if (perf_tag_kind(note->tag) != PERF_K_READY || note->peer >= j->size) {
-			stash(j, note);
+		if (note == NULL) {
+			(void)perf_job_others_here(j, &err);
 			continue;
 		}
-		if (!read_vote(note, phase, &vote[note->peer]))
+		if (note->peer < j->size && !read_vote(note, phase, &vote[note->peer]))
 			perf_err_set(&err, "rank %u sent a malformed note: other version of mcperf?", note->peer);
 		mc_note_free(note);
 	}
-	judge_votes(j, vote, judge, arg, &err);
+	if (!perf_err_is_set(&err))
+		judge_votes(j, vote, judge, arg, &err);
 tell:
 	if (perf_err_is_set(&err))
 		perf_job_say(j, "%s", err.text);
@@ -434,7 +493,7 @@ static bool follow(struct perf_job *j, uint32_t phase, const struct perf_vote *m
 	if (!perf_job_send(j, leader, perf_tag(PERF_K_READY, phase), j->buf, perf_wr_len(&w)))
 		return false;
 	while (perf_now_ns() < deadline) {
-		struct mc_note *note = receive(j, 20000000);
+		struct mc_note *note = perf_job_note_of(j, PERF_K_GO, 20000000);
 		struct perf_rd r;
 		uint32_t go;
 		if (note == NULL) {
@@ -444,8 +503,8 @@ static bool follow(struct perf_job *j, uint32_t phase, const struct perf_vote *m
 			perf_job_say(j, "rank %u, which leads the start, died before it", leader);
 			return false;
 		}
-		if (perf_tag_kind(note->tag) != PERF_K_GO || note->peer != leader) {
-			stash(j, note);
+		if (note->peer != leader) {
+			mc_note_free(note);
 			continue;
 		}
 		perf_rd_init(&r, note->data, note->len);
@@ -456,6 +515,15 @@ static bool follow(struct perf_job *j, uint32_t phase, const struct perf_vote *m
 	}
 	perf_job_say(j, "no word from rank %u, which leads the start", leader);
 	return false;
+}
+
+bool perf_job_called_off(struct perf_job *j)
+{
+	struct mc_note *note = perf_job_note_of(j, PERF_K_GO, 0);
+
+	if (note != NULL)
+		stash(j, note); /* for the vote that finds it */
+	return note != NULL;
 }
 
 bool perf_job_agree(struct perf_job *j, uint32_t phase, const struct perf_vote *mine, perf_judge_fn *judge, void *arg,

@@ -26,6 +26,8 @@ enum perf_kind {
 	PERF_K_RESULT,   /* -> leader: last note of a rank */
 	PERF_K_BYE,      /* leader ->: reported, leave with this exit code */
 	PERF_K_ITERS,    /* initiator -> target: how many requests of a lane there were */
+	PERF_K_FIT,      /* rank 0 of one job <-> rank 0 of another: what they have to have in common (replay_fit.h) */
+	PERF_K_PREPARED, /* the same two: all ranks of that job have what they need */
 };
 
 static inline uint64_t perf_tag(enum perf_kind kind, uint64_t number)
@@ -89,6 +91,8 @@ __attribute__((format(printf, 2, 3))) void perf_job_say(const struct perf_job *j
 
 /* Next note, those first that came before the start; NULL: none within the time. Free it with mc_note_free(). */
 struct mc_note *perf_job_note(struct perf_job *j, int64_t timeout_ns);
+/* The oldest note of that kind; those of others are kept for later. */
+struct mc_note *perf_job_note_of(struct perf_job *j, enum perf_kind kind, int64_t timeout_ns);
 /* Queue a note; false: the peer is down (marked) or the note could not be sent (said on stderr). */
 bool perf_job_send(struct perf_job *j, uint32_t peer, uint64_t tag, const void *data, uint32_t len);
 /* Send to every other living rank and wait until it left, at most that long. */
@@ -106,9 +110,14 @@ struct perf_vote {
 /* The leader's judgement over all votes: anything in err stops the job with that line. */
 typedef void perf_judge_fn(struct perf_job *j, const struct perf_vote *vote, void *arg, struct perf_err *err);
 
+/* false: a rank of another job, which this one is to work with, is lost before the start; err says which. */
+bool perf_job_others_here(struct perf_job *j, struct perf_err *err);
+/* Has the leader said what comes of the next agreement, before this rank has voted? Then it is off. */
+bool perf_job_called_off(struct perf_job *j);
 /*
  * All living ranks vote, the lowest rank judges and tells. true: go, *flags_out are the leader's. false: stop; the
- * leader has printed the one line that says why.
+ * leader has printed the one line that says why. A leader that itself has an objection, or has lost a rank of another
+ * job, waits for nobody's vote.
  */
 bool perf_job_agree(struct perf_job *j, uint32_t phase, const struct perf_vote *mine, perf_judge_fn *judge, void *arg,
 		    int64_t timeout_ns, uint32_t *flags_out);

@@ -57,6 +57,8 @@ void kvperf_help(void);
 bool kvperf_parse_side(const char *what, const char *s, uint64_t *tp, uint64_t *pp, struct perf_err *err);
 /* HND, NHD, CROSS, CROSS-HND or the letters L K B T H, outermost first; then +layers and +kv for bases of their own. */
 bool kvperf_parse_layout(const char *what, const char *s, struct kvperf_side *side, struct perf_err *err);
+/* The same for the same layout, whichever way it was given. */
+void kvperf_layout_text(const struct kvperf_side *side, char text[KVP_NAME_MAX]);
 
 /* ---- kvperf_shape.c: pure ---- */
 bool kvperf_shape_set(const struct kvperf_opts *o, struct kvperf_shape *out, struct perf_err *err);

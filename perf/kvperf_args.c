@@ -33,10 +33,15 @@ bad:
 	return false;
 }
 
+static const char letters[] = "LKBTH"; /* as enum mc_kv_dim */
+static const struct {
+	const char *name, *letters;
+} known_layouts[] = {{"HND", "LKBHT"}, {"NHD", "LKBTH"}, {"CROSS", "BLKTH"}, {"CROSS-HND", "BLKHT"}};
+enum { KNOWN_LAYOUTS = sizeof(known_layouts) / sizeof(known_layouts[0]) };
+
 /* Five letters, each once. */
 static bool parse_letters(const char *s, enum mc_kv_dim order[MC_KV_NDIM])
 {
-	static const char letters[] = "LKBTH"; /* as enum mc_kv_dim */
 	unsigned int seen = 0;
 
 	if (strlen(s) != MC_KV_NDIM)
@@ -53,11 +58,8 @@ static bool parse_letters(const char *s, enum mc_kv_dim order[MC_KV_NDIM])
 
 bool kvperf_parse_layout(const char *what, const char *s, struct kvperf_side *side, struct perf_err *err)
 {
-	static const struct {
-		const char *name, *letters;
-	} known[] = {{"HND", "LKBHT"}, {"NHD", "LKBTH"}, {"CROSS", "BLKTH"}, {"CROSS-HND", "BLKHT"}};
 	char copy[KVP_NAME_MAX], *save = NULL, *w;
-	const char *letters;
+	const char *order;
 	uint32_t flags = 0;
 
 	if (snprintf(copy, sizeof(copy), "%s", s) >= (int)sizeof(copy) || copy[0] == '+')
@@ -65,12 +67,12 @@ bool kvperf_parse_layout(const char *what, const char *s, struct kvperf_side *si
 	w = strtok_r(copy, "+", &save);
 	if (w == NULL)
 		goto bad;
-	letters = w;
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (strcasecmp(w, known[i].name) == 0)
-			letters = known[i].letters;
+	order = w;
+	for (int i = 0; i < KNOWN_LAYOUTS; i++) {
+		if (strcasecmp(w, known_layouts[i].name) == 0)
+			order = known_layouts[i].letters;
 	}
-	if (!parse_letters(letters, side->order))
+	if (!parse_letters(order, side->order))
 		goto bad;
 	while ((w = strtok_r(NULL, "+", &save)) != NULL) {
 		if (strcmp(w, "layers") == 0)
@@ -90,6 +92,20 @@ bad:
 		"follow",
 		what, s);
 	return false;
+}
+
+void kvperf_layout_text(const struct kvperf_side *side, char text[KVP_NAME_MAX])
+{
+	char order[MC_KV_NDIM + 1] = "";
+	const char *name = order;
+
+	for (int i = 0; i < MC_KV_NDIM; i++)
+		order[i] = letters[side->order[i]];
+	for (int i = 0; i < KNOWN_LAYOUTS; i++)
+		if (strcmp(order, known_layouts[i].letters) == 0)
+			name = known_layouts[i].name;
+	snprintf(text, KVP_NAME_MAX, "%s%s%s", name, (side->flags & MC_KV_BASE_PER_LAYER) != 0 ? "+layers" : "",
+		 (side->flags & MC_KV_BASE_PER_KV) != 0 ? "+kv" : "");
 }
 
 static bool take_value(const struct kvperf_args *a, int opt, const char *name, const char *s, struct perf_err *err)

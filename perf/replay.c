@@ -8,7 +8,7 @@
 #include "replay_cut.h"
 #include "replay_other.h"
 
-enum { PHASE_INPUT = 1, PHASE_POOLS = 2, PHASE_RESHARD = 3 };
+enum { PHASE_INPUT = 1, PHASE_POOLS = 2, PHASE_RESHARD = 3, PHASE_START = 4 };
 enum { FLAG_PROGRESS = 1 };
 #define INPUT_NS INT64_C(60000000000)
 #define LATE_NS  INT64_C(10000000000) /* after --timeout: for the ranks to come to an end and be heard */
@@ -100,10 +100,15 @@ static bool agree_on_pools(struct replay *r)
 		(void)replay_pools_open(r, &v.err);
 	if (!perf_job_agree(&r->job, PHASE_POOLS, &v, NULL, NULL, 2 * REPLAY_START_NS, &flags))
 		return false;
-	if (r->cut == NULL)
+	if (r->cut != NULL) {
+		(void)replay_cut_reshard_open(r, &v.err);
+		if (!perf_job_agree(&r->job, PHASE_RESHARD, &v, NULL, NULL, 2 * REPLAY_START_NS, &flags))
+			return false;
+	}
+	if (r->o.with_n == 0)
 		return true;
-	(void)replay_cut_reshard_open(r, &v.err);
-	return perf_job_agree(&r->job, PHASE_RESHARD, &v, NULL, NULL, 2 * REPLAY_START_NS, &flags);
+	replay_other_start(r, &v.err);
+	return perf_job_agree(&r->job, PHASE_START, &v, NULL, NULL, 3 * REPLAY_START_NS, &flags);
 }
 
 /*

@@ -16,6 +16,7 @@
 #include "models.h"
 #include "pattern.h"
 #include "progress.h"
+#include "replay_fit.h"
 #include "route.h"
 #include "trace.h"
 
@@ -35,8 +36,8 @@ struct replay_opts {
 	enum perf_route_how route;
 	enum perf_progress_mode progress;
 	struct kvperf_side side[KVP_SIDES]; /* how instances cut the model; tp 0: a rank is an instance */
-	char with_job[MC_JOB_MAX]; /* --with: the other role is a job of its own */
-	uint32_t with_n;           /* its ranks; 0: both roles are in this job */
+	char with_job[MC_JOB_MAX];          /* --with: the other role is a job of its own */
+	uint32_t with_n;                    /* its ranks; 0: both roles are in this job */
 	bool verify, huge, corrupt_one, help;
 };
 
@@ -53,9 +54,12 @@ struct replay {
 	uint32_t layers;
 	uint32_t token_bytes; /* of one token in one layer */
 	uint32_t block_tokens;
-	uint32_t per_hash;    /* blocks per hash of the trace */
-	uint64_t block_bytes; /* of one block in one layer */
+	uint32_t per_hash;      /* blocks per hash of the trace */
+	uint64_t block_bytes;   /* of one block in one layer */
 	struct replay_cut *cut; /* instances of several ranks (replay_cut.h); NULL: a rank is an instance */
+	struct replay_fit fit;  /* --with: what the other job has to have in common with this one */
+	uint64_t prepared_told; /* the process over there that knows that this job is prepared */
+	uint64_t fit_told;      /* the process over there that has it */
 	struct perf_job job;
 	struct perf_gather gather;
 	struct perf_result res;
@@ -77,7 +81,8 @@ void replay_help(void);
 
 /* replay_setup.c */
 bool replay_load(struct replay *r, struct perf_err *err); /* trace, model, shapes, routes */
-uint64_t replay_digest(const struct replay *r);
+uint64_t replay_trace_digest(const struct perf_trace *t);
+uint64_t replay_digest(const struct replay *r); /* of all that the ranks of one job have to have in common */
 uint64_t replay_pool_choose(struct replay *r, uint64_t avail, struct perf_err *err); /* sets pool_n; bytes */
 void replay_judge_memory(struct perf_job *j, const struct perf_vote *vote, void *arg, struct perf_err *err);
 bool replay_pools_open(struct replay *r, struct perf_err *err); /* allocate, publish, look up, connect */

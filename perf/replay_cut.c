@@ -14,6 +14,21 @@
 static const char *const role[KVP_SIDES] = {"prefill", "decode"};
 static const char *const option[KVP_SIDES] = {"--src", "--dst"};
 
+bool replay_cut_ranks(const struct replay *r, const uint32_t n[KVP_SIDES], struct perf_err *err)
+{
+	for (int s = 0; s < KVP_SIDES; s++) {
+		const struct kvperf_side *side = &r->o.side[s];
+		if (n[s] % (uint32_t)(side->tp * side->pp) == 0)
+			continue;
+		perf_err_set(err,
+			     "%s tp=%" PRIu64 ",pp=%" PRIu64 " needs a multiple of %" PRIu64
+			     " %s ranks, the job has %u",
+			     option[s], side->tp, side->pp, side->tp * side->pp, role[s], n[s]);
+		return false;
+	}
+	return true;
+}
+
 static bool set_instances(struct replay *r, struct perf_err *err)
 {
 	struct replay_cut *c = r->cut;
@@ -21,16 +36,10 @@ static bool set_instances(struct replay *r, struct perf_err *err)
 	uint32_t n[KVP_SIDES] = {r->prefill_n, r->decode_n};
 
 	c->side = r->prefill_pos != MC_NO_RANK ? KVP_SRC : r->decode_pos != MC_NO_RANK ? KVP_DST : -1;
-	for (int s = 0; s < KVP_SIDES; s++) {
-		const struct kvperf_side *side = &r->o.side[s];
-		c->lanes[s] = (uint32_t)(side->tp * side->pp);
-		if (n[s] % c->lanes[s] != 0) {
-			perf_err_set(err,
-				     "%s tp=%" PRIu64 ",pp=%" PRIu64 " needs a multiple of %u %s ranks, the job has %u",
-				     option[s], side->tp, side->pp, c->lanes[s], role[s], n[s]);
-			return false;
-		}
-	}
+	if (!replay_cut_ranks(r, n, err))
+		return false;
+	for (int s = 0; s < KVP_SIDES; s++)
+		c->lanes[s] = (uint32_t)(r->o.side[s].tp * r->o.side[s].pp);
 	if (c->side >= 0)
 		c->lane = mc_group_rank(group[c->side]) % c->lanes[c->side];
 	r->prefill_n /= c->lanes[KVP_SRC];
@@ -176,10 +185,32 @@ static mc_status_t instance_group(struct replay *r, int side, uint32_t instance,
 	return s;
 }
 
+/* Which rank of the instances is lost; "": none that is known to be. */
+static const char *name_lost(const struct replay *r, uint32_t far, char *buf, size_t len)
+{
+	const struct replay_cut *c = r->cut;
+	uint32_t instance[KVP_SIDES] = {far, far};
+	struct mc_peer_info info = {.size = sizeof(info)};
+	char who[64];
+
+	instance[c->side] = c->side == KVP_SRC ? r->prefill_pos : r->decode_pos;
+	for (int s = 0; s < KVP_SIDES; s++) {
+		for (uint32_t lane = 0; lane < c->lanes[s]; lane++) {
+			uint32_t peer = replay_cut_peer(r, s, instance[s], lane);
+			if (mc_peer_query(r->job.ctx, peer, &info) != MC_OK || info.state == MC_OK ||
+			    info.state == MC_IN_PROGRESS)
+				continue;
+			snprintf(buf, len, ": %s of job %s", perf_job_name(&r->job, peer, who, sizeof(who)), info.job);
+			return buf;
+		}
+	}
+	return "";
+}
+
 bool replay_cut_reshard_open(struct replay *r, struct perf_err *err)
 {
 	struct replay_cut *c = r->cut;
-	char name[MC_NAME_MAX];
+	char name[MC_NAME_MAX], who[MC_JOB_MAX + 80];
 
 	if (c->side < 0)
 		return true;
@@ -198,8 +229,9 @@ bool replay_cut_reshard_open(struct replay *r, struct perf_err *err)
 		mc_group_free(dst);
 		if (s == MC_OK)
 			continue;
-		perf_err_set(err, "rank %u cannot prepare transfers with %s instance %u: %s%s", r->job.rank,
-			     role[1 - c->side], i, mc_status_text(s), replay_other_hint(r, s));
+		perf_err_set(err, "rank %u cannot prepare transfers with %s instance %u: %s%s%s", r->job.rank,
+			     role[1 - c->side], i, mc_status_text(s),
+			     s == MC_ERR_PEER_DOWN ? name_lost(r, i, who, sizeof(who)) : "", replay_other_hint(r, s));
 		return false;
 	}
 	return true;

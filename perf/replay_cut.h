@@ -36,6 +36,8 @@ struct replay_table {
 
 /* ---- replay_cut.c ---- */
 bool replay_cut_load(struct replay *r, struct perf_err *err);
+/* Do so many prefill and decode ranks make instances? */
+bool replay_cut_ranks(const struct replay *r, const uint32_t n[KVP_SIDES], struct perf_err *err);
 uint64_t replay_cut_digest(const struct replay *r);
 uint64_t replay_cut_pool_choose(struct replay *r, struct perf_err *err);
 bool replay_cut_pool_open(struct replay *r, struct perf_err *err);

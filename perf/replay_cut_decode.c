@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "replay_cut.h"
+#include "replay_other.h"
 #include "replay_take.h"
 
 #define IDLE_NS  INT64_C(50000000)
@@ -278,6 +279,10 @@ static void take_note(struct decode *d, const struct mc_note *note)
 		return;
 	case PERF_K_END:
 		d->stopped = true;
+		return;
+	case PERF_K_FIT:
+	case PERF_K_PREPARED:
+		replay_other_note(r, note);
 		return;
 	case PERF_K_STOP:
 		replay_stopped_by(r, note);

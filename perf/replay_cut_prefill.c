@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "replay_cut.h"
+#include "replay_other.h"
 
 #define IDLE_NS INT64_C(50000000) /* longest sleep between two looks for deaths */
 #define POLL_NS INT64_C(1000000)  /* with requests under way: between two looks for notes */
@@ -26,9 +27,9 @@ struct prefill {
 	struct replay_table *open;               /* coming in */
 	struct replay_table *ready, **ready_end; /* leader: waiting for blocks of the pool */
 	struct send *flying;
-	bool *ended;  /* [decode_n] leader: no more requests from there */
+	bool *ended;   /* [decode_n] leader: no more requests from there */
 	uint32_t gone; /* leader: instance of another job that was seen to be gone, + 1 */
-	bool stopped; /* the others: the leader has no more */
+	bool stopped;  /* the others: the leader has no more */
 	struct perf_spans spans;
 	bool corrupted;
 };
@@ -206,6 +207,10 @@ static void take_note(struct prefill *p, const struct mc_note *note)
 		p->stopped = true; /* of use only where the own leader sends it */
 		for (uint32_t d = 0; d < r->decode_n; d++)
 			p->ended[d] |= replay_cut_peer(r, KVP_DST, d, 0) == note->peer;
+		return;
+	case PERF_K_FIT:
+	case PERF_K_PREPARED:
+		replay_other_note(r, note);
 		return;
 	case PERF_K_STOP:
 		replay_stopped_by(r, note);

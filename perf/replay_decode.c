@@ -381,6 +381,10 @@ static void take_note(struct decode *d, const struct mc_note *note)
 		count_failed(d, v->request, mc_status_text((mc_status_t) - (int32_t)perf_rd_u32(&rd)));
 		recv_free(d, v, true); /* a put that has ended writes nothing any more */
 		return;
+	case PERF_K_FIT:
+	case PERF_K_PREPARED:
+		replay_other_note(r, note);
+		return;
 	case PERF_K_STOP:
 		replay_stopped_by(r, note);
 		return;

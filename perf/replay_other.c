@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define TELL_NS INT64_C(2000000000)
+#define LOOK_NS INT64_C(100000000) /* between two looks at what the other side says */
 
 bool replay_other_parse(const char *text, struct replay_opts *o, struct perf_err *err)
 {
@@ -27,29 +28,348 @@ bool replay_other_parse(const char *text, struct replay_opts *o, struct perf_err
 	return !perf_err_is_set(err);
 }
 
-/* Are these all ranks of the job, in order? Both jobs number them by that. */
-static bool check_found(struct replay *r, const uint32_t *peer, uint32_t n, struct perf_err *err)
+/* ---- what both have to have in common
+ * --------------------------------------------------------------------------------------- */
+
+static bool add_side(struct replay *r, int s)
+{
+	static const char *const names[KVP_SIDES][3] = {{"--src", "--src-block", "--src-layout"},
+							{"--dst", "--dst-block", "--dst-layout"}};
+	const struct kvperf_side *side = &r->o.side[s];
+	struct replay_fit *f = &r->fit;
+	char layout[KVP_NAME_MAX];
+
+	if (side->tp == 0)
+		return replay_fit_add(f, names[s][0], "none");
+	kvperf_layout_text(side, layout);
+	return (side->pp == 1 ? replay_fit_add(f, names[s][0], "tp=%" PRIu64, side->tp)
+			      : replay_fit_add(f, names[s][0], "tp=%" PRIu64 ",pp=%" PRIu64, side->tp, side->pp)) &&
+	       replay_fit_add(f, names[s][1], "%" PRIu64, side->block_tokens) &&
+	       replay_fit_add(f, names[s][2], "%s", layout);
+}
+
+/*
+ * Only what a prefill and a decode rank both use. --window, --speed and --no-verify are the decode job's own, and
+ * --pool, --timeout, --transport and the like each job's.
+ */
+static bool make_fit(struct replay *r, struct perf_err *err)
+{
+	struct replay_fit *f = &r->fit;
+
+	*f = (struct replay_fit){.n = r->job.size, .with_n = r->o.with_n};
+	snprintf(f->program, sizeof(f->program), "%s", mc_version());
+	snprintf(f->with, sizeof(f->with), "%s", r->o.with_job);
+	if (replay_fit_add(f, "--requests", "%u", r->trace.n) &&
+	    replay_fit_add(f, "--trace", "of digest %016" PRIx64, replay_trace_digest(&r->trace)) &&
+	    replay_fit_add(f, "--model", "%s", r->model->alias) && replay_fit_add(f, "--layers", "%u", r->layers) &&
+	    replay_fit_add(f, "--kv-bytes", "%" PRIu64,
+			   r->o.kv_bytes != 0 ? r->o.kv_bytes : (uint64_t)r->model->dtype_bytes) &&
+	    replay_fit_add(f, "--seed", "%" PRIu64, r->o.seed) &&
+	    replay_fit_add(f, "--route", "%s", r->o.route == PERF_ROUTE_PREFIX ? "prefix" : "rr") &&
+	    add_side(r, KVP_SRC) && add_side(r, KVP_DST) &&
+	    (r->o.side[KVP_SRC].tp != 0 || replay_fit_add(f, "--block-tokens", "%u", r->block_tokens)))
+		return true;
+	perf_err_set(err, "bug: no room for the options that two jobs have to have in common");
+	return false;
+}
+
+/* Waits until it left: the other side is to say the same before either goes. Once is enough for a process. */
+static bool tell_fit(struct replay *r, const struct mc_peer_info *to, bool asks)
+{
+	uint8_t buf[REPLAY_FIT_BYTES];
+	struct mc_req *req = NULL;
+	mc_status_t s = MC_OK;
+
+	if (r->fit_told == to->epoch)
+		return true;
+	r->fit.asks = asks;
+	s = mc_note_send(r->job.ctx, to->peer, perf_tag(PERF_K_FIT, 0), buf, replay_fit_write(&r->fit, buf), &req);
+	if (s == MC_OK)
+		s = mc_req_wait(req, TELL_NS);
+	mc_req_free(req);
+	if (s == MC_OK)
+		r->fit_told = to->epoch;
+	return s == MC_OK;
+}
+
+static void judge_fit(struct replay *r, const struct mc_note *note, const struct mc_peer_info *info,
+		      struct perf_err *err)
+{
+	struct mc_peer_info me = {.size = sizeof(me)};
+	struct replay_fit theirs;
+
+	switch (replay_fit_read(note->data, note->len, &theirs)) {
+	case REPLAY_FIT_OTHER_VERSION:
+		perf_err_set(err, "job %s runs mcperf %s, this one %s, and they do not understand each other",
+			     info->job, theirs.program, mc_version());
+		break;
+	case REPLAY_FIT_MALFORMED:
+		perf_err_set(err, "job %s sent a malformed record of its options: other version of mcperf?", info->job);
+		break;
+	case REPLAY_FIT_OK:
+		if (mc_peer_query(r->job.ctx, r->job.rank, &me) == MC_OK)
+			(void)replay_fit_compare(&r->fit, me.job, &theirs, info->job, err);
+		break;
+	}
+}
+
+/*
+ * The record of another job's rank 0. Whoever asks gets ours, also who is not the job that is looked for: then it
+ * knows. true: it is that job; err says whether the two do not fit.
+ */
+static bool hear_fit(struct replay *r, const struct mc_note *note, struct perf_err *err)
+{
+	struct mc_peer_info info = {.size = sizeof(info)};
+	struct replay_fit theirs;
+
+	if (note->peer < r->job.size || mc_peer_query(r->job.ctx, note->peer, &info) != MC_OK ||
+	    info.epoch != note->epoch)
+		return false; /* late word of a process that is no more */
+	if (replay_fit_read(note->data, note->len, &theirs) != REPLAY_FIT_MALFORMED && theirs.asks)
+		(void)tell_fit(r, &info, false);
+	if (strcmp(info.job, r->o.with_job) != 0 || info.rank != 0)
+		return false;
+	judge_fit(r, note, &info, err);
+	return true;
+}
+
+/* ---- the start
+ * -------------------------------------------------------------------------------------------------------- */
+
+static uint32_t first_other(const struct replay *r)
+{
+	return mc_group_peer(r->prefill_pos != MC_NO_RANK ? r->job.decode : r->job.prefill, 0);
+}
+
+/* Once to a process, as its record. */
+static void tell_prepared(struct replay *r, bool asks)
+{
+	uint64_t epoch = perf_job_epoch(&r->job, first_other(r));
+	uint8_t buf[4];
+	struct perf_wr w;
+
+	if (r->prepared_told == epoch)
+		return;
+	perf_wr_init(&w, buf, sizeof(buf));
+	perf_wr_u32(&w, asks ? 1 : 0);
+	if (perf_job_send(&r->job, first_other(r), perf_tag(PERF_K_PREPARED, 0), buf, perf_wr_len(&w)))
+		r->prepared_told = epoch;
+}
+
+/* false: not of the process that rank 0 of the other job is. */
+static bool hear_prepared(struct replay *r, const struct mc_note *note)
+{
+	struct perf_rd rd;
+	uint32_t asks;
+
+	perf_rd_init(&rd, note->data, note->len);
+	asks = perf_rd_u32(&rd);
+	if (!perf_rd_end(&rd) || note->peer != first_other(r) || note->epoch != perf_job_epoch(&r->job, note->peer))
+		return false;
+	if (asks != 0)
+		tell_prepared(r, false);
+	return true;
+}
+
+void replay_other_start(struct replay *r, struct perf_err *err)
+{
+	int64_t deadline = perf_now_ns() + 2 * REPLAY_START_NS;
+	bool prepared = false;
+	char who[64];
+
+	if (r->o.with_n == 0 || r->job.rank != 0)
+		return;
+	tell_prepared(r, true);
+	while (!prepared && !perf_err_is_set(err)) {
+		struct mc_note *note = perf_job_note_of(&r->job, PERF_K_PREPARED, LOOK_NS);
+		perf_job_faults(&r->job);
+		if (note != NULL)
+			prepared = hear_prepared(r, note);
+		else if (perf_job_others_here(&r->job, err) && perf_now_ns() > deadline)
+			perf_err_set(err, "%s of job %s does not get ready",
+				     perf_job_name(&r->job, first_other(r), who, sizeof(who)), r->o.with_job);
+		mc_note_free(note);
+	}
+}
+
+void replay_other_note(struct replay *r, const struct mc_note *note)
+{
+	struct perf_err err = {""};
+
+	if (r->o.with_n != 0 && perf_tag_kind(note->tag) == PERF_K_PREPARED)
+		(void)hear_prepared(r, note);
+	else if (r->o.with_n != 0 && hear_fit(r, note, &err) && perf_err_is_set(&err))
+		perf_job_say(&r->job, "not taken: %s", err.text);
+}
+
+/* ---- finding each other
+ * ----------------------------------------------------------------------------------------------- */
+
+struct finder {
+	struct replay *r;
+	struct perf_err *err;
+	const char *role; /* of the ranks that are looked for */
+	int64_t deadline;
+	uint32_t *peer, n; /* [with_n] */
+	uint32_t first;    /* rank 0 of the other job; MC_NO_RANK: not met yet */
+	uint64_t fits;     /* the process of it whose record has been seen and fits; 0: none */
+};
+
+/* The one that is asked, or has said what it plays, is no more. */
+static bool first_left(const struct finder *f)
 {
 	struct mc_peer_info info = {.size = sizeof(info)};
 
-	if (n != r->o.with_n)
-		perf_err_set(err, "--with %s:%u: the job has %u such ranks", r->o.with_job, r->o.with_n, n);
-	for (uint32_t i = 0; i < n && !perf_err_is_set(err); i++) {
-		if (mc_peer_query(r->job.ctx, peer[i], &info) != MC_OK || info.rank != i)
-			perf_err_set(err, "--with %s: its ranks must all have the same role", r->o.with_job);
-		else if (!perf_job_know(&r->job, peer[i]))
-			perf_err_set(err, "out of memory");
+	return f->first != MC_NO_RANK && mc_peer_query(f->r->job.ctx, f->first, &info) == MC_OK &&
+	       ((info.state != MC_OK && info.state != MC_IN_PROGRESS) || (f->fits != 0 && f->fits != info.epoch));
+}
+
+static int64_t left_ns(const struct finder *f)
+{
+	int64_t left = f->deadline - perf_now_ns();
+
+	return left > 0 ? left : 0;
+}
+
+/* While this rank waits for others: what they say and ask meanwhile. false: it is over, err says why. */
+static bool listen_to_others(struct finder *f, int64_t timeout_ns)
+{
+	struct perf_job *j = &f->r->job;
+	bool left = first_left(f); /* what it said before it left comes first */
+	struct mc_note *note = perf_job_note_of(j, PERF_K_FIT, left ? 0 : timeout_ns);
+
+	for (; note != NULL; note = perf_job_note_of(j, PERF_K_FIT, 0)) {
+		if (hear_fit(f->r, note, f->err)) {
+			f->fits = note->epoch;
+			f->first = note->peer; /* also if the directory does not tell of it yet */
+		}
+		mc_note_free(note);
 	}
-	return !perf_err_is_set(err);
+	if (left)
+		perf_err_set(f->err, "%s.0 (peer %u) of job %s left before the start%s", f->role, f->first,
+			     f->r->o.with_job, replay_other_hint(f->r, MC_ERR_PEER_DOWN));
+	if (j->rank != 0 && perf_job_called_off(j))
+		perf_err_set(f->err, "called off by rank 0");
+	return !perf_err_is_set(f->err);
+}
+
+/* Until so many ranks of the other job are there. */
+static bool wait_for(struct finder *f, uint32_t min_n)
+{
+	struct mc_ctx *ctx = f->r->job.ctx;
+	const struct replay_opts *o = &f->r->o;
+	mc_status_t s;
+
+	for (;;) {
+		int64_t left = left_ns(f);
+		s = mc_peer_find(ctx, f->role, o->with_job, min_n, left < LOOK_NS ? left : LOOK_NS, f->peer, o->with_n,
+				 &f->n);
+		if (s == MC_OK || !listen_to_others(f, 0))
+			return s == MC_OK;
+		if ((s != MC_ERR_TIMEOUT && s != MC_ERR_DIRECTORY) || left == 0)
+			break;
+	}
+	if (s == MC_ERR_TIMEOUT && mc_peer_find(ctx, f->role, o->with_job, 0, 0, f->peer, o->with_n, &f->n) != MC_OK)
+		f->n = 0;
+	if (s == MC_ERR_UNSUPPORTED)
+		perf_err_set(f->err,
+			     "--with needs an etcd through which the jobs find each other: MC_ETCD (see man mc-env)");
+	else if (s == MC_ERR_TIMEOUT)
+		perf_err_set(f->err, "--with %s:%u: %u ranks with role %s of a job of that name (MC_JOB) have come",
+			     o->with_job, o->with_n, f->n, f->role);
+	else
+		perf_err_set(f->err, "--with %s: %s", o->with_job, mc_status_text(s));
+	return false;
+}
+
+/* One that is found may be dead all the same, for the rest of its lease: *lost_out, and its next process will do. */
+static bool reach(struct finder *f, uint32_t peer, bool *lost_out)
+{
+	struct perf_job *j = &f->r->job;
+	mc_status_t s = mc_connect(j->ctx, peer, left_ns(f));
+
+	*lost_out = s == MC_ERR_PEER_DOWN && left_ns(f) > 0;
+	perf_job_faults(j);
+	if (!perf_job_know(j, peer))
+		perf_err_set(f->err, "out of memory");
+	else if (s == MC_OK)
+		perf_job_revive(j, peer);
+	else if (!*lost_out)
+		perf_err_set(f->err, "--with %s: cannot reach %s peer %u: %s", f->r->o.with_job, f->role, peer,
+			     mc_status_text(s));
+	return !perf_err_is_set(f->err);
+}
+
+/* Rank 0 of the other job, connected. */
+static bool find_first(struct finder *f)
+{
+	struct mc_peer_info info = {.size = sizeof(info)};
+	uint32_t want = 1;
+	bool lost;
+
+	while (wait_for(f, want)) {
+		if (mc_peer_query(f->r->job.ctx, f->peer[0], &info) != MC_OK || info.rank != 0) {
+			want = f->n + 1; /* sorted: it has not come yet */
+			continue;
+		}
+		if (!reach(f, f->peer[0], &lost))
+			return false;
+		if (!lost) {
+			f->first = f->peer[0];
+			return true;
+		}
+		want = 1;
+	}
+	return false;
+}
+
+/* Rank 0 of either job tells the other one what it plays. Both know at once if that does not fit, and end. */
+static bool exchange(struct finder *f)
+{
+	struct mc_peer_info info = {.size = sizeof(info)};
+	struct replay *r = f->r;
+
+	if (!find_first(f))
+		return false;
+	while (mc_peer_query(r->job.ctx, f->first, &info) == MC_OK && f->fits != info.epoch) {
+		int64_t left = left_ns(f);
+		(void)tell_fit(r, &info, true);
+		if (!listen_to_others(f, left < LOOK_NS ? left : LOOK_NS))
+			break;
+		if (left == 0 && f->fits != info.epoch)
+			perf_err_set(f->err,
+				     "%s.0 (peer %u) of job %s does not say what it plays: does it run the same "
+				     "mcperf, and with --with?",
+				     f->role, f->first, r->o.with_job);
+	}
+	return !perf_err_is_set(f->err);
+}
+
+/* All ranks of the other job, in order, connected. Both jobs number them by that. */
+static bool find_all(struct finder *f)
+{
+	struct mc_peer_info info = {.size = sizeof(info)};
+	bool lost = true;
+
+	while (lost && wait_for(f, f->r->o.with_n)) {
+		lost = false;
+		/* what comes behind these are the dead of a larger job of that name: rank 0 has said how many it has */
+		for (uint32_t i = 0; i < f->r->o.with_n && !lost && !perf_err_is_set(f->err); i++) {
+			if (mc_peer_query(f->r->job.ctx, f->peer[i], &info) != MC_OK || info.rank != i)
+				perf_err_set(f->err, "--with %s: its ranks must all have the same role",
+					     f->r->o.with_job);
+			else
+				(void)reach(f, f->peer[i], &lost);
+		}
+	}
+	return !perf_err_is_set(f->err);
 }
 
 bool replay_other_find(struct replay *r, struct perf_err *err)
 {
 	struct perf_job *j = &r->job;
 	bool prefill = j->prefill != NULL;
-	const char *role = prefill ? "decode" : "prefill";
-	uint32_t *peer, n = 0;
-	mc_status_t s;
+	struct finder f = {.r = r, .err = err, .role = prefill ? "decode" : "prefill", .first = MC_NO_RANK};
 
 	if (mc_group_size(prefill ? j->prefill : j->decode) != j->size || (prefill && j->decode != NULL)) {
 		perf_err_set(
@@ -57,26 +377,14 @@ bool replay_other_find(struct replay *r, struct perf_err *err)
 			"with --with all ranks of this job have one role: mcrun --prefill P ... or --decode D ...");
 		return false;
 	}
-	peer = calloc(r->o.with_n, sizeof(*peer));
-	if (peer == NULL) {
+	f.deadline = perf_now_ns() + replay_start_ns(r);
+	f.peer = calloc(r->o.with_n, sizeof(*f.peer));
+	if (f.peer == NULL)
 		perf_err_set(err, "out of memory");
-		return false;
-	}
-	s = mc_peer_find(j->ctx, role, r->o.with_job, r->o.with_n, replay_start_ns(r), peer, r->o.with_n, &n);
-	if (s == MC_ERR_TIMEOUT && mc_peer_find(j->ctx, role, r->o.with_job, 0, 0, peer, r->o.with_n, &n) != MC_OK)
-		n = 0;
-	if (s == MC_ERR_UNSUPPORTED)
-		perf_err_set(err,
-			     "--with needs an etcd through which the jobs find each other: MC_ETCD (see man mc-env)");
-	else if (s == MC_ERR_TIMEOUT)
-		perf_err_set(err, "--with %s:%u: %u ranks with role %s of a job of that name (MC_JOB) have come",
-			     r->o.with_job, r->o.with_n, n, role);
-	else if (s != MC_OK)
-		perf_err_set(err, "--with %s: %s", r->o.with_job, mc_status_text(s));
-	else if (check_found(r, peer, n, err) &&
-		 mc_group_list(j->ctx, peer, n, prefill ? &j->decode : &j->prefill) != MC_OK)
+	else if (make_fit(r, err) && (j->rank != 0 || exchange(&f)) && find_all(&f) &&
+		 mc_group_list(j->ctx, f.peer, r->o.with_n, prefill ? &j->decode : &j->prefill) != MC_OK)
 		perf_err_set(err, "out of memory");
-	free(peer);
+	free(f.peer);
 	return !perf_err_is_set(err);
 }
 
@@ -85,7 +393,7 @@ void replay_pool_name(const struct replay *r, char name[MC_NAME_MAX])
 	if (r->o.with_n == 0)
 		snprintf(name, MC_NAME_MAX, "kv");
 	else
-		snprintf(name, MC_NAME_MAX, "kv-%016" PRIx64, replay_digest(r));
+		snprintf(name, MC_NAME_MAX, "kv-%016" PRIx64, replay_fit_digest(&r->fit));
 }
 
 int64_t replay_start_ns(const struct replay *r)
@@ -95,7 +403,11 @@ int64_t replay_start_ns(const struct replay *r)
 
 const char *replay_other_hint(const struct replay *r, mc_status_t s)
 {
-	return r->o.with_n != 0 && s == MC_ERR_TIMEOUT ? " (is it started with the same trace and options?)" : "";
+	if (r->o.with_n == 0)
+		return "";
+	if (s == MC_ERR_PEER_DOWN)
+		return " (its job says why; is it started with the same trace and options?)";
+	return s == MC_ERR_TIMEOUT ? " (is it started with the same trace and options?)" : "";
 }
 
 uint32_t replay_writer(const struct replay *r, uint32_t prefill)

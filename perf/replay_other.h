@@ -10,8 +10,19 @@
 
 /* "JOB:N" */
 bool replay_other_parse(const char *text, struct replay_opts *o, struct perf_err *err);
-/* Wait for the other job's ranks; they become the group of the role that this job does not have. */
+/*
+ * Wait for the other job's ranks; they become the group of the role that this job does not have. Before that the ranks
+ * 0 of both tell each other what they play: a difference is an error on both.
+ */
 bool replay_other_find(struct replay *r, struct perf_err *err);
+/*
+ * When all ranks of this job have what they need: wait until those of the other one have, too. Only rank 0 does, before
+ * it votes for the start.
+ */
+void replay_other_start(struct replay *r, struct perf_err *err);
+/* A note of kind PERF_K_FIT or PERF_K_PREPARED while this job is at work: from the other one, which was started again.
+ */
+void replay_other_note(struct replay *r, const struct mc_note *note);
 /* Under which a decode rank publishes its pool: two jobs that play different traces do not find each other's. */
 void replay_pool_name(const struct replay *r, char name[MC_NAME_MAX]);
 /* How long to wait for a peer to have its pool. */

@@ -228,6 +228,10 @@ static void take_note(struct prefill *p, const struct mc_note *note)
 		if (d != MC_NO_RANK && note->epoch == p->epoch[d])
 			p->ended[d] = true;
 		return;
+	case PERF_K_FIT:
+	case PERF_K_PREPARED:
+		replay_other_note(r, note);
+		return;
 	case PERF_K_STOP:
 		replay_stopped_by(r, note);
 		return;

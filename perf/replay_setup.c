@@ -92,9 +92,16 @@ static bool check_requests(struct replay *r, struct perf_err *err)
 static bool find_roles(struct replay *r, struct perf_err *err)
 {
 	struct perf_job *j = &r->job;
+	uint32_t n[KVP_SIDES] = {j->prefill != NULL ? j->size : r->o.with_n,
+				 j->prefill != NULL ? r->o.with_n : j->size};
 
-	if (r->o.with_n != 0 && (j->prefill != NULL || j->decode != NULL) && !replay_other_find(r, err))
-		return false;
+	if (r->o.with_n != 0 && (j->prefill != NULL || j->decode != NULL)) {
+		/* before anyone is looked for: what is wrong with this job alone */
+		if (r->o.side[KVP_SRC].tp != 0 && !replay_cut_ranks(r, n, err))
+			return false;
+		if (!replay_other_find(r, err))
+			return false;
+	}
 	if (j->prefill == NULL || j->decode == NULL) {
 		perf_err_set(err, "no rank has the role %s: start it as mcrun --prefill P --decode D mcperf replay ...",
 			     j->prefill == NULL ? "prefill" : "decode");
@@ -133,18 +140,24 @@ static uint64_t fnv(uint64_t h, const void *data, size_t len)
 	return h;
 }
 
+uint64_t replay_trace_digest(const struct perf_trace *t)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (uint32_t i = 0; i < t->n; i++) {
+		uint64_t row[] = {t->req[i].time_us, t->req[i].input};
+		h = fnv(h, row, sizeof(row));
+	}
+	return fnv(h, t->id, t->id_n * sizeof(*t->id));
+}
+
 uint64_t replay_digest(const struct replay *r)
 {
 	uint64_t numbers[] = {r->layers,   r->token_bytes, r->cut != NULL ? replay_cut_digest(r) : r->block_tokens,
 			      r->o.seed,   r->o.window,    (uint64_t)r->o.route,
 			      r->o.verify, r->trace.n,     r->o.speed > 0 ? 1u : 0u};
-	uint64_t h = fnv(UINT64_C(0xcbf29ce484222325), numbers, sizeof(numbers));
 
-	for (uint32_t i = 0; i < r->trace.n; i++) {
-		uint64_t row[] = {r->trace.req[i].time_us, r->trace.req[i].input};
-		h = fnv(h, row, sizeof(row));
-	}
-	return fnv(h, r->trace.id, r->trace.id_n * sizeof(*r->trace.id));
+	return fnv(replay_trace_digest(&r->trace), numbers, sizeof(numbers));
 }
 
 /* ---- how large a pool
@@ -299,7 +312,7 @@ static bool find_pools(struct replay *r, struct perf_err *err)
 		if (s == MC_OK)
 			continue;
 		r->rmem[d] = NULL;
-		if (s == MC_ERR_PEER_DOWN) {
+		if (s == MC_ERR_PEER_DOWN && r->o.with_n == 0) {
 			perf_job_mark_dead(j, peer);
 			continue; /* the others go on */
 		}

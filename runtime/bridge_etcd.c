@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PORT_DEFAULT = 2379 };
@@ -110,6 +111,17 @@ static bool readable(const char *name, const char *path)
 	return false;
 }
 
+/* A secret that others of this host may read is one no longer; the ranks go on, for it may be meant. */
+static void check_private(const char *name, const char *path)
+{
+	struct stat st;
+
+	if (path[0] != '\0' && stat(path, &st) == 0 && (st.st_mode & (S_IRGRP | S_IROTH)) != 0)
+		mc_warn("%s=%s can be read by %s (mode %04o): chmod 600 %s", name, path,
+			(st.st_mode & S_IROTH) != 0 ? "everybody on this host" : "its group",
+			(unsigned int)(st.st_mode & 07777), path);
+}
+
 static mc_status_t check_credentials(const struct mc_bridge *b)
 {
 	const struct mc_config *c = b->config;
@@ -134,6 +146,10 @@ static mc_status_t check_credentials(const struct mc_bridge *b)
 	if (!readable("MC_ETCD_CA", c->etcd_ca) || !readable("MC_ETCD_CERT", c->etcd_cert) ||
 	    !readable("MC_ETCD_KEY", c->etcd_key) || !readable("MC_ETCD_PASSWORD_FILE", c->etcd_password_file))
 		return MC_ERR_CONFIG;
+	if (b->cfg.rank == 0) {
+		check_private("MC_ETCD_PASSWORD_FILE", c->etcd_password_file);
+		check_private("MC_ETCD_KEY", c->etcd_key);
+	}
 	if (plain && c->etcd_user[0] != '\0' && b->cfg.rank == 0)
 		mc_warn("MC_ETCD: the password and the cluster's key go to http:// in clear; use https://");
 	return MC_OK;

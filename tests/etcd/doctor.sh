@@ -19,6 +19,11 @@ ask()
 one_etcd
 ask ok 'HTTP 200.*user mc is let in' --etcd "$MC_ETCD"
 ask ok 'user mc is let in'
+for mode in 640 604; do
+	chmod $mode password
+	ask warn "let in.*MC_ETCD_PASSWORD_FILE=$work/password can be read by .* \\(mode 0$mode\\).*chmod 600 $work/password"
+done
+chmod 600 password
 ask fail 'TLS: .*verif|TLS: .*certificate' --etcd "${MC_ETCD/127.0.0.1/localhost}"
 MC_ETCD_CA=$work/other.pem ask fail 'TLS: .*MC_ETCD_CA'
 printf 'guess\n' >password2
@@ -41,6 +46,9 @@ start_etcd 0 --client-cert-auth --trusted-ca-file ca.pem
 curl_cert="--cert client.pem --key client.key" within 20000 answers "${url[0]}"
 for _ in 1 2 3 4 5; do ask fail MC_ETCD_CERT; done
 MC_ETCD_CERT=$work/client.pem MC_ETCD_KEY=$work/client.key ask ok 'user mc is let in'
+chmod 644 client.key
+MC_ETCD_CERT=$work/client.pem MC_ETCD_KEY=$work/client.key ask warn 'MC_ETCD_KEY=.* can be read by everybody on this host \(mode 0644\)'
+chmod 600 client.key
 stop_etcd 0
 
 # Two of three members gone: no majority.

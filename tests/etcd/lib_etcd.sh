@@ -16,7 +16,12 @@ finish()
 {
 	local end=$?
 	exec 2>/dev/null # what the shell says about who is killed here
-	for p in $pids; do kill -CONT "$p" 2>/dev/null; kill -9 "$p" 2>/dev/null; done
+	for p in $pids; do
+		# not a stranger's process that has got the number of one that has ended
+		[ "$(readlink "/proc/$p/cwd")" = "$(pwd -P)" ] || continue
+		kill -CONT "$p" 2>/dev/null
+		kill -9 "$p" 2>/dev/null
+	done
 	wait 2>/dev/null
 	cd / && rm -rf "$work"
 	exit $end

@@ -43,10 +43,37 @@ verified()
 has() { grep -qE -e "$2" "$1.err" "$1.out"; }
 # says NAME PATTERN
 says() { checks=$((checks + 1)); within 60000 has "$1" "$2" || fail "job $1 does not say '$2'"; }
+# The first requests have been served; job dec has --progress always. It may take long to come so far where much else runs.
+both_at_work() { checks=$((checks + 1)); within 120000 has dec '\] [1-9][0-9]*/60 requests' || fail "job dec does not get to work"; }
 fresh() { rm -f ./*.out ./*.err ./*.json ./*.done; }
 past() { [ "$(now_ms)" -ge "$1" ]; }
 below() # all processes below one
 {
 	local c
 	for c in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do echo "$c"; below "$c"; done
+}
+# refused NAME PATTERN: it ends badly, long before its --timeout, and one line of it says why
+refused()
+{
+	checks=$((checks + 1))
+	within 60000 ended "$1" || fail "job $1 does not end by itself"
+	[ "$(cat "$1.done")" != 0 ] || fail "job $1 is happy"
+	has "$1" "$2" || fail "job $1 does not say '$2'"
+	[ "$(grep -cE '^(\[[^]]*\] )?mcperf: ' "$1.err")" = 1 ] || fail "job $1 says it in more than one line"
+}
+# do_not_fit "PRE_N OPTION..." "DEC_N OPTION..." PRE_PATTERN DEC_PATTERN: the prefill job and the decode job, in both orders
+do_not_fit()
+{
+	local order who
+	local -A n=([pre]=${1%% *} [dec]=${2%% *}) opts=([pre]=${1#* } [dec]=${2#* })
+	local -A role=([pre]=prefill [dec]=decode) other=([pre]=dec:${2%% *} [dec]=pre:${1%% *})
+	for order in "pre dec" "dec pre"; do
+		fresh
+		for who in $order; do
+			# shellcheck disable=SC2086 # a list of options, of which --with may be one: the last one counts
+			job $who ${role[$who]} ${n[$who]} ${other[$who]} --timeout 100 ${opts[$who]}
+		done
+		refused pre "$3"
+		refused dec "$4"
+	done
 }

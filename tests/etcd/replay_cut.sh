@@ -70,17 +70,21 @@ for victim in pre dec; do
 	says $other "$name.[01] .*(died: its instance cannot go on|left before its last request|block table cannot be sent)"
 done
 
-# Jobs that do not fit each other say so.
-fresh
-job dec decode 2 pre:2 $cut --timeout 5
-job pre prefill 2 dec:2 --src tp=1 --dst tp=2 --timeout 5
-ended_badly pre 60000
-says pre 'is it started with the same trace and options'
-ended_badly dec 60000
-fresh
-job pre prefill 3 dec:2 $cut --timeout 5
-job dec decode 2 pre:3 $cut --timeout 5
-ended_badly pre 60000
-says pre 'needs a multiple of 2 prefill ranks'
-ended_badly dec 60000
+# Jobs that do not fit each other say so, both, and what differs, at once.
+do_not_fit "2 --src tp=1 --dst tp=2" "2 $cut" \
+	'this job and job dec do not fit: --src tp=1 here, tp=2 in job dec; --dst tp=2 here, tp=1 in job dec$' \
+	'this job and job pre do not fit: --src tp=2 here, tp=1 in job pre; --dst tp=1 here, tp=2 in job pre$'
+do_not_fit "2 $cut --dst-block 64 --dst-layout NHD" "2 $cut" \
+	'do not fit: --dst-block 64 here, 16 in job dec; --dst-layout NHD here, HND in job dec$' \
+	'do not fit: --dst-block 16 here, 64 in job pre; --dst-layout HND here, NHD in job pre$'
+do_not_fit "2 $cut" "2 --block-tokens 16" 'fit: --src tp=2 here, none in job dec; --dst tp=1 here, none in job dec$' \
+	'fit: --src none here, tp=2 in job pre; --dst none here, tp=1 in job pre$'
+do_not_fit "3 $cut" "2 $cut" 'tp=2,pp=1 needs a multiple of 2 prefill ranks, the job has 3$' \
+	'tp=2,pp=1 needs a multiple of 2 prefill ranks, the job has 3$'
+# One that cannot go on for another reason says so, and the other job whom it lost.
+do_not_fit "2 $cut --pool 1K" "2 $cut" '--pool is too small: the largest request needs [0-9]+ bytes per rank$' \
+	'prefill.[01] \(peer [0-9]+\) of job pre.*\(its job says why; is it started with the same trace and options\?\)$'
+do_not_fit "2 $cut" "2 $cut --pool 1K" \
+	'decode.[01] \(peer [0-9]+\) of job dec.*\(its job says why; is it started with the same trace and options\?\)$' \
+	'--pool is too small: the largest request needs [0-9]+ bytes per rank$'
 passed
