@@ -21,9 +21,7 @@ job()
 		wait $!
 		echo $? >$name.done
 	) &
-	pids="$pids $!"
-	within 5000 test -s "$name.pid" || fail "job $name does not start"
-	pids="$pids $(cat "$name.pid")"
+	within 30000 test -s "$name.pid" || fail "job $name does not start"
 }
 ended() { [ -s "$1.done" ]; }
 # good NAME: it ends, and well
@@ -45,8 +43,7 @@ has() { grep -qE -e "$2" "$1.err" "$1.out"; }
 says() { checks=$((checks + 1)); within 60000 has "$1" "$2" || fail "job $1 does not say '$2'"; }
 fresh() { rm -f ./*.out ./*.err ./*.json ./*.done; }
 past() { [ "$(now_ms)" -ge "$1" ]; }
-below() # all processes below one
-{
-	local c
-	for c in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do echo "$c"; below "$c"; done
-}
+# at_work NAME...: each of these decode jobs, started with --progress always, has served some requests and not yet all
+at_work() { local j; for j; do says "$j" '\] ([1-9]|[123][0-9])/60 requests'; done; }
+# published NAME RANK: the record of that rank is in etcd
+published() { [ -n "$(ctl get --keys-only "$MC_ETCD_PREFIX/peers/$1/$2")" ]; }

@@ -21,28 +21,29 @@ good pre
 
 # Jobs that do not fit each other say so.
 fresh
-job one decode 1 pre:2 --timeout 60
-job odd prefill 1 one:2 --timeout 3
+job one decode 1 pre:2 --timeout 200
+within 60000 published one 0 || fail "job one is not to be found"
+job odd prefill 1 one:2 --timeout 10
 checks=$((checks + 1))
-within 20000 ended odd && [ "$(cat odd.done)" != 0 ] || fail "a job that looks for too many ranks is happy"
+within 60000 ended odd && [ "$(cat odd.done)" != 0 ] || fail "a job that looks for too many ranks is happy"
 says odd '1 ranks with role decode of a job of that name'
 kill "$(cat one.pid)"
-within 20000 ended one || fail "a job that waits cannot be ended"
+within 60000 ended one || fail "a job that waits cannot be ended"
 fresh
 job dec decode 1 pre:1 --timeout 20
 job pre prefill 1 dec:1 --timeout 20 --block-tokens 32
 within 150000 ended pre && [ "$(cat pre.done)" != 0 ] || fail "two jobs with other options understand each other"
 says pre 'is it started with the same trace and options'
 kill "$(cat dec.pid)" 2>/dev/null
-within 30000 ended dec || fail "a job that waits cannot be ended"
+within 60000 ended dec || fail "a job that waits cannot be ended"
 checks=$((checks + 1))
 
-# etcd is stopped, started, stopped in its tracks, in the middle of a replay of 17 s.
+# etcd is stopped, started, stopped in its tracks, in the middle of a replay of 28 s.
 fresh
-job dec decode 2 pre:2 --speed 2.5
-job pre prefill 2 dec:2 --speed 2.5
+job dec decode 2 pre:2 --speed 1.5 --progress always
+job pre prefill 2 dec:2 --speed 1.5
 says_not_ended() { ! ended dec && ! ended pre; }
-within 9000 past $(($(now_ms) + 4000)) # both are at work
+at_work dec
 says_not_ended || fail "the replay is over too soon"
 stop_etcd 0
 says dec 'etcd is away'
@@ -50,7 +51,7 @@ start_etcd 0
 etcd_up 0
 says dec 'etcd is back'
 kill -STOP "${etcd_pid[0]}"
-within 9000 past $(($(now_ms) + 4000)) # longer than the leases
+within 20000 past $(($(now_ms) + 4000)) # longer than the leases
 kill -CONT "${etcd_pid[0]}"
 says_not_ended || fail "the replay is over too soon"
 verified dec
@@ -60,12 +61,12 @@ checks=$((checks + 1))
 
 # The prefill job is killed in the middle, and started again: the decode job finds the new processes.
 fresh
-job dec decode 2 pre:2 --speed 2.5
+job dec decode 2 pre:2 --speed 2.5 --progress always
 job pre prefill 2 dec:2 --speed 2.5
-within 9000 past $(($(now_ms) + 6000)) # both are at work
+at_work dec
 says_not_ended || fail "the replay is over too soon"
 kill -9 $(below "$(cat pre.pid)")
-within 20000 ended pre || fail "the job does not end with its ranks"
+within 60000 ended pre || fail "the job does not end with its ranks"
 [ "$(cat pre.done)" != 0 ] || fail "a job whose ranks were killed is happy"
 says dec 'prefill.0 .*died: [0-9]+ requests wait'
 job pre prefill 2 dec:2 --speed 2.5
