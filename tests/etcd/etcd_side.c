@@ -61,8 +61,8 @@ static unsigned int kernels_first(void)
 }
 
 /*
- * Below those: a server that is stopped and started again is to find its port free, and a client that calls it meanwhile
- * is not to be given that very port, and so to reach itself.
+ * Below those: a server that is stopped and started again is to find its port free, and a client that calls it
+ * meanwhile is not to be given that very port, and so to reach itself.
  */
 static int ports(int n)
 {
