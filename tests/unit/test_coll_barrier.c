@@ -126,7 +126,7 @@ static void group_list__checks_and_order(void **state)
 static void *barrier_then_leave(void *arg)
 {
 	struct member *m = arg;
-	m->status = mc_barrier(mc_group_world(m->c->ctx[m->rank]), 10 * SEC);
+	m->status = mc_barrier(mc_group_world(m->c->ctx[m->rank]), 30 * SEC);
 	mc_finalize(m->c->ctx[m->rank]);
 	m->c->ctx[m->rank] = NULL;
 	return NULL;

@@ -64,7 +64,7 @@ static bool ends_by_itself(struct mc_req *req)
 
 static bool await_state(struct mc_ctx *ctx, bool (*is)(const struct mc_ctx *ctx))
 {
-	int64_t end = mc_now_ns() + 10 * SEC;
+	int64_t end = mc_now_ns() + 30 * SEC;
 	bool yes = false;
 	while (!yes && mc_now_ns() < end) {
 		mc_ctx_lock(ctx);
@@ -114,7 +114,7 @@ static bool deadline_for_the_sleeper(void)
 	struct mc_req *req;
 	pthread_t t;
 	pair_up(&p, "loop", "auto", NULL, true);
-	assert_int_equal(mc_mem_lookup(p.c.ctx[0], 1, "to", 10 * SEC, &p.to), MC_OK);
+	assert_int_equal(mc_mem_lookup(p.c.ctx[0], 1, "to", 30 * SEC, &p.to), MC_OK);
 	struct mc_ctx *ctx = p.c.ctx[0];
 	ctx->cfg.pack_size = 4096;
 	ctx->cfg.cancel_timeout = SEC;
@@ -162,7 +162,7 @@ static void deadline__of_a_post_reaches_a_sleeping_caller(void **state)
 	pthread_t t;
 	void *got;
 	pair_up(&p, "loop", "auto", NULL, true);
-	assert_int_equal(mc_mem_lookup(p.c.ctx[0], 1, "to", 10 * SEC, &p.to), MC_OK);
+	assert_int_equal(mc_mem_lookup(p.c.ctx[0], 1, "to", 30 * SEC, &p.to), MC_OK);
 	struct mc_ctx *ctx = p.c.ctx[0];
 	ctx->cfg.cancel_timeout = SEC / 5;
 	assert_int_equal(mc_counter_open(ctx, 5, MC_ANY_PEER, &c), MC_OK);
@@ -177,7 +177,7 @@ static void deadline__of_a_post_reaches_a_sleeping_caller(void **state)
 	struct mc_notify note = {.size = sizeof(note), .flags = MC_NOTIFY_COUNT, .tag = 5, .add = 1};
 	opts = (struct mc_xfer_opts){.size = sizeof(opts), .notify = &note};
 	assert_int_equal(mc_put(ctx, 0, NULL, 0, &opts, &wake), MC_OK);
-	assert_int_equal(mc_req_wait(wake, 10 * SEC), MC_OK);
+	assert_int_equal(mc_req_wait(wake, 30 * SEC), MC_OK);
 	pthread_join(t, &got);
 	assert_ptr_equal(got, c);
 	mc_req_free(req);
@@ -212,7 +212,7 @@ static void listeners(const char *backend, const char *transport, bool packed)
 	pthread_t t[WAITERS];
 	uint32_t rnd = 12345;
 	pair_up(&p, backend, transport, NULL, packed);
-	assert_int_equal(mc_mem_lookup(p.c.ctx[0], 1, "to", 10 * SEC, &p.to), MC_OK);
+	assert_int_equal(mc_mem_lookup(p.c.ctx[0], 1, "to", 30 * SEC, &p.to), MC_OK);
 	memset(l, 0, sizeof(l));
 	for (uint32_t i = 0; i < WAITERS; i++) {
 		atomic_store(&l[i].ok, true);
@@ -275,7 +275,7 @@ static void manual__a_poll_of_another_wakes_who_waits(void **state)
 		}
 		pthread_join(t, &got);
 		assert_ptr_equal(got, c);
-		assert_int_equal(mc_req_wait(req, 10 * SEC), MC_OK);
+		assert_int_equal(mc_req_wait(req, 30 * SEC), MC_OK);
 		mc_req_free(req);
 		mc_counter_close(c);
 		assert_int_equal(mc_counter_open(p.c.ctx[1], 5, 0, &c), MC_OK);
@@ -292,10 +292,10 @@ static void lease__ends_when_they_stop(void **state)
 	(void)state;
 	struct pair p;
 	pair_up(&p, "loop", "auto", NULL, true);
-	assert_int_equal(mc_mem_lookup(p.c.ctx[0], 1, "to", 10 * SEC, &p.to), MC_OK);
+	assert_int_equal(mc_mem_lookup(p.c.ctx[0], 1, "to", 30 * SEC, &p.to), MC_OK);
 	for (uint32_t i = 0; i < 20; i++) {
 		bool leased = false;
-		int64_t end = mc_now_ns() + 10 * SEC;
+		int64_t end = mc_now_ns() + 30 * SEC;
 		while (!leased && mc_now_ns() < end) {
 			mc_progress(p.c.ctx[1]);
 			mc_ctx_lock(p.c.ctx[1]);
@@ -318,11 +318,11 @@ static void answer__goes_out_without_company(void **state)
 	struct pair p;
 	struct mc_counter *c;
 	pair_up(&p, "loop", "auto", NULL, true);
-	assert_int_equal(mc_mem_lookup(p.c.ctx[0], 1, "to", 10 * SEC, &p.to), MC_OK);
+	assert_int_equal(mc_mem_lookup(p.c.ctx[0], 1, "to", 30 * SEC, &p.to), MC_OK);
 	assert_int_equal(mc_counter_open(p.c.ctx[1], 3, 0, &c), MC_OK);
 	for (uint64_t i = 1; i <= 50; i++) {
 		struct mc_req *req = put_counted(&p, 3);
-		assert_int_equal(mc_counter_wait(c, i, 10 * SEC), MC_OK);
+		assert_int_equal(mc_counter_wait(c, i, 30 * SEC), MC_OK);
 		assert_true(ends_by_itself(req));
 		assert_int_equal(mc_req_wait(req, 0), MC_OK);
 		mc_req_free(req);
