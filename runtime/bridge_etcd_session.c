@@ -339,6 +339,12 @@ mc_status_t mc_etcd_session_begin(struct mc_bridge *b)
 		s = keep_lease(b);
 	if (s == MC_OK)
 		s = mc_etcd_catch_up(b);
+	/* The token may run out between the list and the watch, which is not asked for twice like the rest. */
+	for (int i = 0; i < 2 && s == MC_ERR_STALE; i++) {
+		s = login(b);
+		if (s == MC_OK)
+			s = mc_etcd_catch_up(b);
+	}
 	if (s == MC_OK)
 		s = publish(b);
 	plan_keepalive(b);

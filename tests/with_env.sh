@@ -20,10 +20,15 @@ if [ -z "${TEST_DATA:-}" ] && [ -d "$TEST_SRC/../shared/data" ]; then
 fi
 export TEST_SRC TEST_BUILD TEST_BIN TEST_HELPERS TEST_WITH
 
-# A setting of the caller's shell must not decide about a test.
-for name in $(env | sed -n 's/^\(MC_[A-Za-z0-9_]*\)=.*/\1/p'); do
+# A setting of the caller's shell must not decide about a test: those of mc, of the libraries below it, of the engines (which would
+# take a test for a step of the job that it runs in), of proxies, and how tools speak and sort.
+for name in $(env | sed -n -E 's/^((MC|MCRUN|UCX|PMIX|PMI|OMPI|OPAL|PRTE|ORTE|SLURM|HWLOC|ETCD|ETCDCTL)_[A-Za-z0-9_]*)=.*/\1/p'); do
 	unset "$name"
 done
+unset http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY LANGUAGE POSIXLY_CORRECT CDPATH BASH_ENV ENV \
+	GREP_OPTIONS GREP_COLOR GREP_COLORS SSL_CERT_FILE SSL_CERT_DIR
+export LC_ALL=C
+umask 022
 
 supp=$here/suppressions
 export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1:strict_string_checks=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
@@ -43,4 +48,8 @@ case $TEST_WITH in
 	export UCX_MEM_MMAP_HOOK_MODE=none
 	;;
 esac
+# nohup, cron and some CI runners have signals ignored, which children inherit and a shell cannot undo.
+if env --default-signal true 2>/dev/null; then
+	exec env --default-signal "$@"
+fi
 exec "$@"

@@ -7,8 +7,9 @@ set -u
 . "$TEST_SRC/tests/cluster/lib_slurm.sh"
 need_mpirun
 hosts 3
-beat=0.5 # lost after three missed: 1.5 s, and the next look after that
-bound_ms=3000
+beat=1.5 # lost after three missed: 4.5 s, and the next look after that; shorter, and a busy machine loses whom nobody killed
+bound_ms=6000
+slack_ms=6000 # what news.sh measures is not the subject here
 
 # start ENGINE...: a paced replay in the background, under way when this returns
 start()
@@ -16,7 +17,7 @@ start()
 	rm -f report.json
 	: >err
 	"$work/on" "$h0" "$@" --heartbeat $beat --on-failure continue --prefill 2 --decode 4 "$mcperf" replay --trace "$sample" \
-		--model llama-3.1-8b --layers 1 --speed 12 --progress always --request-timeout 10 --transport tcp \
+		--model llama-3.1-8b --layers 1 --speed 4 --progress always --request-timeout 10 --transport tcp \
 		--json "$work/report.json" >out 2>err </dev/null &
 	job=$!
 	within 60000 grep -qE '\] (1[0-9]|[23][0-9])/60 requests' err || fail "the replay does not get under way"
@@ -36,7 +37,7 @@ finish()
 	expect "report: requests and errors" $(($(field requests) + $(field errors))) 60
 	[ "$(field requests)" -ge 15 ] || fail "only $(field requests) requests were served"
 	[ "$(field verified_bytes)" -ge "$(field bytes)" ] || fail "what was moved is not verified"
-	no_orphans 8000
+	no_orphans
 }
 dead_job() { ! alive "$job"; }
 
@@ -47,7 +48,7 @@ knew()
 	local from=$1 rank
 	shift
 	for rank; do
-		within $bound_ms said "$rank" || fail "mcrun did not say within $bound_ms ms that rank $rank is lost"
+		within $((bound_ms + slack_ms)) said "$rank" || fail "mcrun did not say within $((bound_ms + slack_ms)) ms that rank $rank is lost"
 	done
 	echo "  known after at most $(($(now_ms) - from)) ms"
 }
@@ -71,7 +72,7 @@ kill_agent()
 	kill -9 "$pid"
 	knew "$at" 4 5
 	gone() { for p in $ranks; do if alive "$p"; then return 1; fi; done; }
-	within 2000 gone || fail "the ranks of a killed agent live on"
+	within 20000 gone || fail "the ranks of a killed agent live on"
 	finish 137 2
 	has err "^mcrun: rank 4 \(decode.2\) on host $h2 is lost: its agent is gone .*; 5 others go on$" 1
 }
@@ -82,7 +83,7 @@ cut_host()
 	ip -n "${me}br" link set v2 down
 	knew "$at" 4 5
 	gone() { ! rank_pid "$h2" 4 >/dev/null && ! rank_pid "$h2" 5 >/dev/null && ! agent_pid "$h2" >/dev/null; }
-	within $bound_ms gone || fail "what is on the cut-off host lives on"
+	within $((bound_ms + slack_ms)) gone || fail "what is on the cut-off host lives on"
 	finish 137 2
 	has err "^mcrun: rank 4 \(decode.2\) on host $h2 is lost: its host has not been heard of for [0-9.]* s; 5 others go on$" 1
 	ip -n "${me}br" link set v2 up

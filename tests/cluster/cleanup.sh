@@ -14,17 +14,17 @@ while :; do read -r -t 10 <><(:); done
 END
 bash victim.sh "$work/told" >out 2>err &
 victim=$!
-within 20000 test -s told || fail "the victim does not start"
+within 60000 test -s told || fail "the victim does not start"
 read -r ns daemon dir <told
 in_ns() { [ -n "$(ip netns pids "${ns}0")" ]; }
-within 5000 in_ns || fail "nothing runs on the victim's host"
+within 30000 in_ns || fail "nothing runs on the victim's host"
 inside=$(ip netns pids "${ns}0")
 sweep
 ip netns list | grep -q "^${ns}0" || fail "the hosts of a test that runs were removed"
 alive "$daemon" || fail "the daemon of a test that runs was killed"
 kill -9 $victim
 wait $victim 2>/dev/null
-within 5000 test ! -d /proc/$victim
+within 30000 test ! -d /proc/$victim
 alive "$daemon" || fail "the daemon died with the test: this proves nothing"
 sweep
 if ip netns list | grep -q "^$ns"; then fail "namespaces are left"; fi

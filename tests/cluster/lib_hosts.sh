@@ -155,7 +155,7 @@ run()
 {
 	local code=$1 got=0
 	shift
-	timeout -k 5 "${RUN_LIMIT:-120}" "$work/on" "$h0" "$mcrun" "$@" >out 2>err </dev/null || got=$?
+	timeout -k 5 "${RUN_LIMIT:-240}" "$work/on" "$h0" "$mcrun" "$@" >out 2>err </dev/null || got=$?
 	checks=$((checks + 1))
 	[ "$got" = "$code" ] || fail "exit code of mcrun $* is $got, expected $code"
 }
@@ -198,7 +198,7 @@ none_left() { [ -z "$(ours_on_hosts)" ]; }
 no_orphans()
 {
 	checks=$((checks + 1))
-	within "${1:-5000}" none_left || {
+	within 30000 none_left || {
 		for p in $(ours_on_hosts); do echo "left: $p $(tr '\0' ' ' <"/proc/$p/cmdline" | cut -c1-100)"; done
 		fail "processes are left on the hosts"
 	}

@@ -65,7 +65,7 @@ munge_up()
 	# as root and in the foreground; the directory is not where it expects it, so it is told not to mind
 	daemon munged --foreground --force --socket="$work/munge/socket" --key-file="$work/munge/key" \
 		--pid-file="$work/munge/pid" --log-file="$work/munge/log" --seed-file="$work/munge/seed"
-	within 10000 test -S munge/socket || skip "munged does not start: $(tail -1 daemons.log)"
+	within 30000 test -S munge/socket || skip "munged does not start: $(tail -1 daemons.log)"
 }
 
 nodes_idle() { [ "$(on "${me}0" sinfo -h -o %D -t idle 2>/dev/null)" = "$1" ]; }
@@ -81,7 +81,7 @@ slurm_up() # slurm_up: on all hosts of hosts()
 	for ((i = 0; i < hosts_up; i++)); do
 		daemon "$work/on" "$me$i" slurmd -D -N "$me$i" -f "$SLURM_CONF"
 	done
-	within 60000 nodes_idle "$hosts_up" || {
+	within 120000 nodes_idle "$hosts_up" || {
 		tail -5 slurmctld.log slurmd.*.log daemons.log
 		fail "Slurm does not come up"
 	}
@@ -91,7 +91,7 @@ alloc() # alloc CODE ARG...: salloc -N hosts --ntasks-per-node=2 on the first ho
 {
 	local code=$1 got=0
 	shift
-	timeout -k 5 "${RUN_LIMIT:-120}" "$work/on" "${me}0" salloc -Q -N "$hosts_up" --ntasks-per-node=2 "$mcrun" "$@" >out 2>err </dev/null || got=$?
+	timeout -k 5 "${RUN_LIMIT:-240}" "$work/on" "${me}0" salloc -Q -N "$hosts_up" --ntasks-per-node=2 "$mcrun" "$@" >out 2>err </dev/null || got=$?
 	checks=$((checks + 1))
 	[ "$got" = "$code" ] || fail "exit code of mcrun $* under salloc is $got, expected $code"
 }

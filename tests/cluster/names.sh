@@ -19,7 +19,7 @@ mkdir fake
 printf '#!/bin/sh\necho "head $MCRUN_HEAD"\nexit 3\n' >fake/mpirun
 chmod +x fake/mpirun
 told() { # told ARG...: the addresses
-	timeout 20 "$work/on" "$h0" env PATH="$work/fake:$PATH" "$mcrun" $all --agent "$@" true >out 2>err </dev/null
+	timeout 60 "$work/on" "$h0" env PATH="$work/fake:$PATH" "$mcrun" $all --agent "$@" true >out 2>err </dev/null
 	sed -n 's/^mcrun: mpirun: head //p' err
 }
 expect "told" "$(told | sed 's/:[0-9]*$//')" 10.77.0.1
@@ -40,9 +40,9 @@ no_orphans
 # several jobs on one host at the same time, alone and over hosts, by one user: no clash of ports, names or files
 pids=
 for i in 1 2 3 4; do
-	timeout 60 "$work/on" "$h0" "$mcrun" -n 3 "$probe" fence >"out.$i" 2>&1 </dev/null &
+	timeout 240 "$work/on" "$h0" "$mcrun" -n 3 "$probe" fence >"out.$i" 2>&1 </dev/null &
 	pids="$pids $!"
-	timeout 60 "$work/on" "$h0" "$mcrun" $all --agent "$probe" fence >"out.a$i" 2>&1 </dev/null &
+	timeout 240 "$work/on" "$h0" "$mcrun" $all --agent "$probe" fence >"out.a$i" 2>&1 </dev/null &
 	pids="$pids $!"
 done
 for p in $pids; do

@@ -31,7 +31,7 @@ run 0 $all -x "ODD=a b:c 'd'" sh -c 'echo "$ODD|$1|$2"' - : --np
 has out "a b:c 'd'.:.--np$" 6
 # stdin goes to rank 0
 echo "to rank 0" >in
-timeout 60 "$work/on" "$h0" "$mcrun" $all cat >out 2>err <in || fail "stdin: code $?"
+timeout 120 "$work/on" "$h0" "$mcrun" $all cat >out 2>err <in || fail "stdin: code $?"
 has out '^.prefill.0. to rank 0$' 1
 
 before=$(moved "$h1")

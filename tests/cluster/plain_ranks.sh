@@ -11,7 +11,7 @@ replay="$mcperf replay --trace $sample --model llama-3.1-8b --layers 1 --request
 plain() # plain ARG...: mpirun on the first host
 {
 	rm -f report.json
-	timeout -k 5 100 "$work/on" "$h0" mpirun --oversubscribe --bind-to none "$@" >out 2>err </dev/null
+	timeout -k 5 240 "$work/on" "$h0" mpirun --oversubscribe --bind-to none "$@" >out 2>err </dev/null
 }
 # shellcheck disable=SC2086 # $replay is words
 plain -np 2 -host "$h0:2" -x MC_ROLE=prefill $replay : -np 4 -host "$h1:2,$h2:2" -x MC_ROLE=decode $replay || fail "MC_ROLE: $?"

@@ -21,31 +21,31 @@ no_orphans
 "$work/on" "$h0" "$mcrun" --engine openmpi --hosts "$h0:1,$h1:1,$h2:1" --on-failure restart:3 -n 3 "$probe" hang >out 2>err </dev/null &
 job=$!
 three_ready() { [ "$(grep -c ready out)" = 3 ]; }
-within 30000 three_ready || fail "the job does not start"
+within 60000 three_ready || fail "the job does not start"
 agent=$(agent_pid "$h2") || fail "no agent on $h2"
 pid=$(rank_exe=$probe rank_pid "$h2" 2) || fail "rank 2 not found"
 kill -9 "$pid"
 again() { grep -q "rank 2 .* it is started again (1 of 3)" err; }
-within 5000 again || fail "the death is not reported"
+within 30000 again || fail "the death is not reported"
 kill -9 "$agent"
 lost() { grep -q "rank 2 on host $h2 is lost: .*; 2 others go on" err; }
-within 5000 lost || fail "the loss of the agent is not reported"
+within 30000 lost || fail "the loss of the agent is not reported"
 kill -TERM $job
 got=0
 dead_job() { ! alive "$job"; }
-within 20000 dead_job || { kill -9 "$job"; fail "the job hangs"; }
+within 60000 dead_job || { kill -9 "$job"; fail "the job hangs"; }
 wait $job || got=$?
 expect "code" $got 143
-no_orphans 8000
+no_orphans
 
-# kill_ten ENGINE...
+# kill_ten ENGINE...: the trace, 42 s at speed 1, takes longer than ten deaths, or the run might be over before the last of them
 kill_ten()
 {
 	local last=0 got=0 pid k
 	rm -f report.json
 	: >err
 	"$work/on" "$h0" "$@" --on-failure restart:20 --prefill 2 --decode 4 "$mcperf" replay --trace "$sample" --model llama-3.1-8b \
-		--layers 1 --speed 8 --progress always --request-timeout 20 --transport tcp --json "$work/report.json" >out 2>err \
+		--layers 1 --speed 1.5 --progress always --request-timeout 20 --transport tcp --json "$work/report.json" >out 2>err \
 		</dev/null &
 	job=$!
 	within 60000 grep -qE '\] ([5-9]|[1-5][0-9])/60 requests' err || fail "the replay does not get under way"
@@ -55,7 +55,7 @@ kill_ten()
 		last=$(rank_pid "$h2" 5)
 		kill -9 "$last"
 		said() { grep -qE "rank 5 .* it is started again \($k of 20\)" err; }
-		within 10000 said || fail "death $k of rank 5 is not reported"
+		within 30000 said || fail "death $k of rank 5 is not reported"
 	done
 	dead_job() { ! alive "$job"; }
 	within 200000 dead_job || { kill -9 "$job"; fail "the job hangs"; }
@@ -64,7 +64,7 @@ kill_ten()
 	all_verified 60
 	expect restarts "$(field restarts)" 10
 	has err "^mcrun: started again: decode.3 10 times$" 1
-	no_orphans 8000
+	no_orphans
 }
 kill_ten "$mcrun" --engine openmpi --hosts "$h0:2,$h1:2,$h2:2"
 if command -v slurmctld >/dev/null && command -v munged >/dev/null; then

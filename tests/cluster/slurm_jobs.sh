@@ -62,18 +62,18 @@ no_orphans
 "$work/on" "$h0" salloc -Q -N 3 --ntasks-per-node=2 "$mcrun" $pd --agent "$probe" hang >out 2>err </dev/null &
 job=$!
 six_ready() { [ "$(grep -c ready out)" = 6 ]; }
-within 30000 six_ready || fail "the job does not start"
+within 60000 six_ready || fail "the job does not start"
 on "$h0" scancel --signal=TERM "$(on "$h0" squeue -h -o %A)"
 got=0
 wait $job || got=$?
 expect "code after scancel" $got 143
 # Slurm signals the ranks as well as the agents: either may be heard of first. salloc does not wait for mcrun's last word.
 last_word() { grep -qE '^mcrun: (interrupted by signal 15|rank .* was killed by signal 15)' err; }
-within 15000 last_word || fail "mcrun does not say what ended the job"
+within 30000 last_word || fail "mcrun does not say what ended the job"
 no_orphans
 
 # ---- ranks of plain srun
-plain() { timeout -k 5 100 "$work/on" "$h0" srun -N 3 --ntasks-per-node=2 --mpi=pmix "$@" >out 2>err </dev/null; }
+plain() { timeout -k 5 240 "$work/on" "$h0" srun -N 3 --ntasks-per-node=2 --mpi=pmix "$@" >out 2>err </dev/null; }
 plain env MC_ROLES=prefill:2,decode:4 $replay || fail "plain srun: $?"
 all_verified 60
 plain -n 2 -N 1 env MC_ROLE=prefill $replay : -n 4 -N 2 --mpi=pmix env MC_ROLE=decode $replay || fail "heterogeneous step: $?"
@@ -84,7 +84,7 @@ all_verified 60
 export PATH=$TEST_BIN:$PATH
 batch() # batch SCRIPT: from the top of the source, where its paths mean something; what it writes goes to $work
 {
-	timeout -k 5 200 "$work/on" "$h0" sbatch -W -D "$batch_dir" -o "$work/out" -e "$work/err" "$TEST_SRC/examples/slurm/$1" >sub 2>&1 </dev/null ||
+	timeout -k 5 300 "$work/on" "$h0" sbatch -W -D "$batch_dir" -o "$work/out" -e "$work/err" "$TEST_SRC/examples/slurm/$1" >sub 2>&1 </dev/null ||
 		fail "sbatch $1: $? $(cat sub)"
 }
 batch_dir=$TEST_SRC

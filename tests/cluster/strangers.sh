@@ -37,7 +37,7 @@ finish()
 	wait "$job" || got=$?
 	expect "code after $1" $got 0
 	all_verified 60
-	no_orphans 8000
+	no_orphans
 }
 dead_job() { ! alive "$job"; }
 listening() { ip netns exec "$1" ss -Hltn | awk '{ n = $4; sub(/.*:/, "", n); print ($4 ~ /^(127|\[::1)/) ? "127.0.0.1" : "other", n }' | sort -u; }
@@ -57,17 +57,20 @@ say()
 }
 
 # ---- every port of the job, from another user on the host and from another host
-start 2 env
+start 1 env
 asked=0
 for i in 0 1 2; do
 	while read -r where port; do
-		for what in 0 1 2 3 4; do
-			if [ "$where" = other ]; then
-				say "$stranger" "10.77.0.$((i + 1))" "$port" $what
-			fi
-			say "$me$i" "$([ "$where" = other ] && echo "10.77.0.$((i + 1))" || echo 127.0.0.1)" "$port" $what
-			asked=$((asked + 1))
-		done
+		( # all at once: the job is to be there until the last is said
+			for what in 0 1 2 3 4; do
+				if [ "$where" = other ]; then
+					say "$stranger" "10.77.0.$((i + 1))" "$port" $what &
+				fi
+				say "$me$i" "$([ "$where" = other ] && echo "10.77.0.$((i + 1))" || echo 127.0.0.1)" "$port" $what &
+			done
+			wait
+		)
+		asked=$((asked + 5))
 	done <<<"$(listening "$me$i")"
 done
 [ $asked -ge 40 ] || fail "only $asked things were said to the ports of the job"
@@ -88,7 +91,7 @@ finish "$asked pieces of garbage"
 # ---- many that say nothing, held open until the job is over, while agents still have to come
 port_of_head() { listening "$h0" | awk '$1 == "other"' | while read -r _ p; do
 	ip netns exec "$h0" ss -Hltnp "sport = :$p" | grep -q '"mcrun"' && echo "$p"; done | head -1; }
-start 12 env
+start 4 env
 head=$(port_of_head)
 [ -n "$head" ] || fail "the port of mcrun is not found"
 ip netns exec "$stranger" bash -c 'for i in $(seq 300); do eval "exec {fd}<>/dev/tcp/10.77.0.1/$0" 2>/dev/null || exit 0; done; read -r' "$head" \
@@ -109,7 +112,7 @@ forge() # forge HOST NAME=VALUE...: prints what it was told
 	ip netns exec "$h" setpriv --reuid 65534 --regid 65534 --clear-groups env -i FORGE_UID=0 FORGE_GID=0 PATH=/usr/bin:/bin \
 		"$@" timeout 30 "$forger" 2>&1
 }
-start 6 env
+start 3 env
 pid=$(rank_pid "$h1" 2) || fail "rank 2 not found"
 # without the job's name, 128 random bits that stand in the ranks' environment alone: refused. (With munge even then, below.)
 mapfile -t env_of < <(penv "$pid" | sed 's/^PMIX_NAMESPACE=.*/PMIX_NAMESPACE=mc-00000000000000000000000000000000/')
@@ -117,9 +120,9 @@ forge "$h1" "${env_of[@]}" >forged && fail "a client that does not know the job 
 has_not forged '^in:'
 finish "a forged client without the job's name"
 # that this program is let in where it knows all and there is no munge shows that the refusals mean something
-timeout 60 "$work/on" "$stranger" "$mcrun" -n 2 "$probe" hang >ready 2>&1 </dev/null &
+timeout 200 "$work/on" "$stranger" "$mcrun" -n 2 "$probe" hang >ready 2>&1 </dev/null &
 two_ready() { [ "$(grep -c ready ready)" = 2 ]; }
-within 20000 two_ready || fail "the job for the counter-check does not start"
+within 60000 two_ready || fail "the job for the counter-check does not start"
 rank_exe=$probe
 pid=$(rank_pid "$stranger" 1) || fail "its rank 1 not found"
 rank_exe=
@@ -139,7 +142,7 @@ if command -v munged >/dev/null; then
 	chmod 711 munge
 	daemon munged --foreground --force --socket="$work/munge/munge.socket.2" --key-file="$work/munge/key" --pid-file="$work/munge/pid" \
 		--log-file="$work/munge/log" --seed-file="$work/munge/seed"
-	within 10000 test -S munge/munge.socket.2 || fail "munged does not start: $(tail -1 daemons.log)"
+	within 30000 test -S munge/munge.socket.2 || fail "munged does not start: $(tail -1 daemons.log)"
 	mkdir -p /run/munge
 	cat >with_munge <<-END
 		#!/bin/sh
@@ -147,7 +150,7 @@ if command -v munged >/dev/null; then
 	END
 	chmod +x with_munge
 	sed -i 's,^exec .*/on,exec '"$work"'/with_munge &,; s,with_munge exec ,with_munge ,' rsh
-	start 6 "$work/with_munge"
+	start 3 "$work/with_munge"
 	pid=$(rank_pid "$h1" 2) || fail "rank 2 not found"
 	tr '\0' '\n' <"/proc/$pid/environ" | grep -q '^PMIX_SECURITY_MODE=munge$' || fail "the PMIx server does not insist on munge"
 	mapfile -t env_of < <(penv "$pid" | sed 's/^PMIX_SECURITY_MODE=.*/PMIX_SECURITY_MODE=native/')

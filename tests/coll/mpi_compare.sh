@@ -12,6 +12,8 @@ done
 command -v mpirun >/dev/null || { echo "skip: there is no mpirun"; exit 77; }
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 work=$(mktemp -d)
+export TMPDIR=$work/tmp
+mkdir "$TMPDIR"
 trap 'rm -rf "$work"' EXIT
 seed=${SEED:-$(date +%s)}
 echo "seed $seed"
@@ -30,15 +32,15 @@ check() # check RANKS TRANSPORT
 }
 
 for n in 1 2 3 5 8 13; do
-	timeout 120 mpirun --oversubscribe --bind-to none -n "$n" "$mpi" "$seed" "$work"
-	timeout 120 "$mcrun" -n "$n" "$mc" "$seed" "$work"
+	timeout 400 mpirun --oversubscribe --bind-to none -n "$n" "$mpi" "$seed" "$work"
+	timeout 400 "$mcrun" -n "$n" "$mc" "$seed" "$work"
 	check "$n" shm
 	case $n in
 	2 | 5)
 		case " ${TEST_WITH:-} " in
 		*" ucx "*)
 			rm -f "$work"/mc.*
-			MC_TRANSPORT=tcp timeout 200 "$mcrun" -n "$n" "$mc" "$seed" "$work"
+			MC_TRANSPORT=tcp timeout 400 "$mcrun" -n "$n" "$mc" "$seed" "$work"
 			check "$n" tcp
 			;;
 		esac

@@ -69,7 +69,7 @@ static void disagree(struct member *m)
 			mc_coll_op_name(p->most.op), p->most.v, p->most.root, (unsigned long long)p->most.len, p->who,
 			mc_coll_op_name(p->one.op), p->one.v, p->one.root, (unsigned long long)p->one.len, m->rank,
 			mc_status_name(m->status));
-	CHECK(m, mc_now_ns() - start < 15 * SEC);
+	CHECK(m, mc_now_ns() - start < 25 * SEC);
 	struct mc_fault f = {.size = sizeof(f)};
 	CHECK(m, mc_fault_next(m->ctx, &f) == MC_OK);
 	CHECK(m, f.status == MC_ERR_MISMATCH && f.peer < m->n);

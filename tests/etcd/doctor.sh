@@ -11,8 +11,13 @@ ask()
 	local status=$1 pattern=$2
 	shift 2
 	checks=$((checks + 1))
-	timeout 60 "$mcinfo" doctor --json --for tcp "$@" >all.out 2>all.err || true
-	grep '"id": "etcd"' all.out >doctor.out || fail "no answer about etcd: $(head -3 all.err)"
+	local try
+	for try in 1 2 3 4 5; do # an etcd that does not get to answer within the doctor's 3 s is asked once more
+		timeout 60 "$mcinfo" doctor --json --for tcp "$@" >all.out 2>all.err || true
+		grep '"id": "etcd"' all.out >doctor.out || fail "no answer about etcd: $(head -3 all.err)"
+		grep -q 'no answer within' doctor.out || break
+		if grep -qE -e "\"status\": \"$status\".*$pattern" doctor.out; then break; fi
+	done
 	grep -qE -e "\"status\": \"$status\".*$pattern" doctor.out || fail "doctor $*: not $status with '$pattern'"
 	! grep -q secret all.out || fail "the password is shown"
 }
@@ -35,7 +40,7 @@ ask warn "nothing answers there" --etcd "$MC_ETCD,https://127.0.0.1:1"
 https_proxy=http://127.0.0.1:1 ask ok 'let in'
 kill -STOP "${etcd_pid[0]}"
 all_stopped() { ! grep -hs '^State:' "/proc/${etcd_pid[0]}"/task/*/status | grep -qv stopped; } # its threads stop one by one
-within 5000 all_stopped || fail "etcd does not stop"
+within 30000 all_stopped || fail "etcd does not stop"
 ask fail 'no answer within 3 s'
 kill -CONT "${etcd_pid[0]}"
 stop_etcd 0
@@ -43,7 +48,7 @@ ask fail 'nothing answers there.*--listen-client-urls'
 
 # A client certificate with a CN, and without a password.
 start_etcd 0 --client-cert-auth --trusted-ca-file ca.pem
-curl_cert="--cert client.pem --key client.key" within 20000 answers "${url[0]}"
+curl_cert="--cert client.pem --key client.key" within 60000 answers "${url[0]}"
 for _ in 1 2 3 4 5; do ask fail MC_ETCD_CERT; done
 MC_ETCD_CERT=$work/client.pem MC_ETCD_KEY=$work/client.key ask ok 'user mc is let in'
 chmod 644 client.key
@@ -64,6 +69,6 @@ ask warn 'asks nobody for a password.*auth enable' --etcd "${url[0]}"
 stop_etcd 1
 stop_etcd 2
 unwell() { ! answers "${url[0]}"; }
-within 20000 unwell || fail "a member alone is well"
+within 60000 unwell || fail "a member alone is well"
 MC_ETCD_USER='' MC_ETCD_PASSWORD_FILE='' ask fail 'not well|no answer within 3 s' --etcd "${url[0]}"
 passed

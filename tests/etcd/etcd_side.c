@@ -2,7 +2,7 @@
 /*
  * etcd_side.c - drives the etcd bridge by its contract, for the scripts beside it.
  * etcd_side [-q] JOB ROLE RANK EPOCH [N]   N bridges (default 1) of ranks RANK, RANK+1, ...; settings from MC_*
- * etcd_side --ports N                      N free ports of the loopback
+ * etcd_side --ports N                      N free ports of the loopback, none that the kernel gives to somebody else
  * Commands on stdin: "publish TEXT", "big BYTES", "info JSON", "stat", "quit"; the end of it is "quit".
  * A line on stdout per event (with -q only those of the first bridge, and no "up" and "down"):
  *   key HASH | up JOB RANK EPOCH ROLE LENGTH TEXT | down JOB RANK EPOCH | synced STATUS TEXT
@@ -47,23 +47,45 @@ static void die(const char *what)
 	exit(2);
 }
 
+/* The lowest port that the kernel gives to whoever does not ask for a certain one. */
+static unsigned int kernels_first(void)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+	unsigned int first = 0;
+
+	if (f == NULL || fscanf(f, "%u", &first) != 1)
+		first = 32768;
+	if (f != NULL)
+		fclose(f);
+	return first;
+}
+
+/*
+ * Below those: a server that is stopped and started again is to find its port free, and a client that calls it
+ * meanwhile is not to be given that very port, and so to reach itself.
+ */
 static int ports(int n)
 {
-	int fd[64];
+	enum { LOWEST = 10000, TRIES = 10000 };
+	const unsigned int end = kernels_first();
+	int found = 0;
 
-	if (n > 64)
-		return 2;
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < TRIES && found < n && end > LOWEST; i++) {
+		const uint16_t port = (uint16_t)(LOWEST + mc_random_u64() % (end - LOWEST));
 		struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-		socklen_t len = sizeof(a);
+		const int fd = socket(AF_INET, SOCK_STREAM, 0); /* open until the end: each port once */
 
-		fd[i] = socket(AF_INET, SOCK_STREAM, 0);
-		if (fd[i] < 0 || bind(fd[i], (struct sockaddr *)&a, len) != 0 ||
-		    getsockname(fd[i], (struct sockaddr *)&a, &len) != 0)
-			die("bind");
-		printf("%d\n", ntohs(a.sin_port));
+		a.sin_port = htons(port);
+		if (fd < 0)
+			die("socket");
+		if (bind(fd, (struct sockaddr *)&a, sizeof(a)) != 0 || listen(fd, 1) != 0) {
+			close(fd);
+			continue;
+		}
+		printf("%d\n", port);
+		found++;
 	}
-	return 0;
+	return found == n ? 0 : 2;
 }
 
 static uint32_t hash(const uint8_t *p, size_t len)

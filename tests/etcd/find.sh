@@ -4,10 +4,10 @@
 . "$(dirname "$0")/lib_etcd.sh"
 one_etcd
 
-bridge p prefill prefill 0 a1
+MC_ETCD_LEASE=60s bridge p prefill prefill 0 a1 # (longer than it takes to start it again)
 tell p "publish hello from p"
 hears p '^synced MC_OK'
-bridge q prefill prefill 1 a2
+MC_ETCD_LEASE=600s bridge q prefill prefill 1 a2 # (so that it is not the lease's end that takes its record away)
 tell q "publish hello from q"
 bridge d decode-1 decode 7 d1
 hears d '^synced MC_OK'
@@ -34,14 +34,14 @@ hears p '^publish failed'
 
 # Leaving takes the record away at once; a death when the lease is over; a restart in between is another epoch.
 ends q
-hears d '^down prefill 1 00000000000000a2' 2000
+hears d '^down prefill 1 00000000000000a2'
 killed p
 bridge p prefill prefill 0 a3
 tell p "publish again"
 hears d '^up prefill 0 00000000000000a3 prefill 5 again'
 never d '^down prefill 0'
 killed p
-hears d '^down prefill 0 00000000000000a3' 8000
+hears d '^down prefill 0 00000000000000a3'
 
 # Other clusters, and what is no record, are left out; a record that is spoilt counts as gone.
 MC_ETCD_PREFIX=mc/other bridge o prefill prefill 5 e1
@@ -92,12 +92,12 @@ head -c 1000000 /dev/zero | tr '\0' A >long
 for i in 1 2 3 4 5 6 7 8 9 10 11 12; do ctl put mc/test/peers/big/$i <long >/dev/null || fail "no large key: $(cat ctl.err)"; done
 ctl put mc/test/peers/zz/1 '{"v":1,"role":"r","epoch":"0000000000000001","record":"QUJD"}' >/dev/null
 bridge large large none 0 e9
-hears large '^up zz 1 ' 20000
+hears large '^up zz 1 ' 60000
 hears large '^up decode-1 7 '
 hears large '^synced MC_OK'
-never large '^synced MC_ERR'
+no_outage large
 hears d '^up zz 1 '
-never d '^synced MC_ERR'
+no_outage d
 ends large
 
 # Two ranks that come at the same moment to an empty cluster agree on one key.
@@ -116,11 +116,11 @@ for i in 1 2 3 4 5 6 7 8; do ctl put mc/fill/$i <long >/dev/null || break; done
 export MC_ETCD_PREFIX=mc/test
 bridge full full none 0 e8
 tell full "publish late"
-hears full '^up decode-1 7 ' 20000
-hears full '^synced MC_OK' 20000
+hears full '^up decode-1 7 ' 60000
+hears full '^synced MC_OK' 60000
 full_said() { grep -q 'cannot be published: .*etcdctl alarm list' full.err; }
 checks=$((checks + 1))
-within 10000 full_said || fail "a full etcd is not named: $(cat full.err)"
+within 60000 full_said || fail "a full etcd is not named: $(cat full.err)"
 ends full
 ends d
 ends o

@@ -13,13 +13,13 @@ begin()
 	before=$(received) outages=0
 	where="ip netns exec $b" job dec decode 2 pre:2 --speed 1 --progress always "$@"
 	where="ip netns exec $a" job pre prefill 2 dec:2 --speed 1 "$@"
-	both_at_work
+	at_work dec
 }
 count() { grep -cF "$2" "$1.err"; }
 by_all() { [ "$(count "$1" "$2")" -ge "$3" ]; }
 # all_say JOB TEXT TIMES
 all_say() { checks=$((checks + 1)); within 60000 by_all "$@" || fail "not all ranks of job $1 say '$2': $(count "$1" "$2") times"; }
-at_work() { ! ended dec && ! ended pre || fail "the replay is over too soon"; }
+still_at_work() { ! ended dec && ! ended pre || fail "the replay is over too soon"; }
 # outage stop|freeze|kill: until all ranks have noticed, and then for longer than a lease; until all have noticed its end
 outage()
 {
@@ -33,13 +33,13 @@ outage()
 	all_say pre 'etcd is away' $((pre + 2))
 	all_say dec 'etcd is away' $((dec + 2))
 	within 9000 past $(($(now_ms) + 4000)) # of 3 s
-	at_work
+	still_at_work
 	if [ $1 = freeze ]; then kill -CONT "${etcd_pid[0]}"; else start_etcd 0; fi
 	etcd_up 0
 	outages=$((outages + 1)) # each rank says it once
 	all_say pre 'etcd is back' $((outages * 2))
 	all_say dec 'etcd is back' $((outages * 2))
-	at_work
+	still_at_work
 }
 # Both jobs end well, and nobody was missed.
 nothing_lost()

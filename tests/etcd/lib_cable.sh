@@ -20,7 +20,7 @@ ip -n $b addr add 10.213.7.2/24 dev mc0
 ip -n $a link set mc0 up
 ip -n $b link set mc0 up
 is_up() { [ "$(ip netns exec "$1" cat /sys/class/net/mc0/operstate)" = up ]; }
-for ns in $a $b; do within 10000 is_up $ns || fail "the cable between the hosts is down"; done
+for ns in $a $b; do within 30000 is_up $ns || fail "the cable between the hosts is down"; done
 # An address of its own for etcd, so that the way to it can be cut without the way between the jobs.
 ip -n $a addr add 10.213.8.1/32 dev lo
 ip -n $b route add 10.213.8.1 via 10.213.7.1

@@ -13,12 +13,20 @@
 
 enum { OPS = 10, ROOM = 1 << 20 };
 
+/* What a member that came has seen. */
+struct seen {
+	int64_t begun_ns, took_ns;
+	mc_status_t status;
+	bool named;
+};
+
 struct plan {
 	uint32_t op, victim;
 	uint64_t len;
 	int64_t timeout_ns;
 	mc_status_t want;
 	_Atomic(uint32_t) ready; /* members that are about to begin: a deadline must not pass before the last one has */
+	struct seen seen[SIDE_MAX];
 };
 
 static mc_status_t begin(struct member *m, uint32_t op, uint64_t l, int64_t timeout_ns, struct mc_req **req)
@@ -66,6 +74,7 @@ static bool fault_names(struct mc_ctx *ctx, uint32_t peer)
 static void without_one(struct member *m)
 {
 	struct plan *p = m->side->arg;
+	struct seen *seen = &p->seen[m->rank];
 	struct mc_req *req;
 	if (m->rank == p->victim)
 		return;
@@ -75,12 +84,43 @@ static void without_one(struct member *m)
 		sched_yield();
 	int64_t start = mc_now_ns();
 	CHECK(m, begin(m, p->op, p->len, p->timeout_ns, &req) == MC_OK);
-	m->status = mc_req_wait(req, 30 * SEC);
-	CHECK(m, m->status == p->want);
-	CHECK(m, mc_now_ns() - start < p->timeout_ns + 5 * SEC);
-	CHECK(m, p->want != MC_ERR_TIMEOUT || fault_names(m->ctx, p->victim));
+	seen->begun_ns = mc_now_ns();
+	seen->status = mc_req_wait(req, 60 * SEC);
+	seen->took_ns = mc_now_ns() - start;
+	seen->named = fault_names(m->ctx, p->victim);
 	mc_req_free(req);
 	m->salt = side_not(m->d, ROOM, 0xee);
+}
+
+/*
+ * False: the members that came did not come together, or one has missed another than the victim: the machine may have
+ * held somebody up for as long as the deadline. The round says nothing; it is repeated with a longer deadline, until
+ * that is no excuse any more.
+ */
+static bool conclusive(const struct side *s, struct plan *p)
+{
+	int64_t first = INT64_MAX, last = 0;
+	bool named = true;
+	for (uint32_t i = 0; i < s->n; i++) {
+		const struct seen *seen = &p->seen[i];
+		if (i == p->victim)
+			continue;
+		first = seen->begun_ns < first ? seen->begun_ns : first;
+		last = seen->begun_ns > last ? seen->begun_ns : last;
+		named = named && seen->named;
+	}
+	if ((last - first > p->timeout_ns / 2 || !named) && p->timeout_ns < 8 * SEC) {
+		p->timeout_ns *= 2;
+		return false;
+	}
+	for (uint32_t i = 0; i < s->n; i++) {
+		if (i == p->victim)
+			continue;
+		assert_int_equal(p->seen[i].status, p->want);
+		assert_true(p->seen[i].took_ns < p->timeout_ns + 20 * SEC);
+		assert_true(p->want != MC_ERR_TIMEOUT || p->seen[i].named);
+	}
+	return true;
 }
 
 /* What the others gave up is over for the one that comes late, too; then they are in step again. */
@@ -122,8 +162,10 @@ static void absent__is_named_by_the_deadline(void **state)
 			p.len = p.op % 2 ? 16 : 30000;
 			if (s.way->progress != NULL)
 				continue; /* a rank that never makes progress cannot answer */
-			side_run(&s, without_one);
-			side_run(&s, with_it);
+			do {
+				side_run(&s, without_one);
+				side_run(&s, with_it);
+			} while (!conclusive(&s, &p));
 		}
 		side_down(&s);
 	}
@@ -131,27 +173,35 @@ static void absent__is_named_by_the_deadline(void **state)
 }
 
 /* The link to one rank holds everything back: it cannot even be asked. */
+static bool frozen_once(struct plan *p)
+{
+	struct side s;
+	side_up(&s, &side_ways[0], 3, ROOM);
+	s.arg = p;
+	for (uint32_t i = 0; i < 3; i++)
+		s.m[i].ctx->cfg.cancel_timeout = SEC / 5;
+	for (uint32_t i = 0; i < 2; i++) {
+		cluster_fault(&s.c, i, (struct mc_loop_fault){.kind = MC_LOOP_HOLD, .peer = 2, .n = 1});
+		cluster_fault(&s.c, 2, (struct mc_loop_fault){.kind = MC_LOOP_HOLD, .peer = i, .n = 1});
+	}
+	side_run(&s, without_one);
+	bool yes = conclusive(&s, p);
+	side_down(&s);
+	return yes;
+}
+
 static void frozen__ends_and_is_named(void **state)
 {
 	(void)state;
 	mc_log_set_sink(quiet, NULL);
 	for (uint32_t op = 0; op < OPS; op++) {
-		struct side s;
 		struct plan p = {.op = op,
 				 .victim = 2,
 				 .len = op % 2 ? 16 : 30000,
 				 .timeout_ns = SEC / 5,
 				 .want = MC_ERR_TIMEOUT};
-		side_up(&s, &side_ways[0], 3, ROOM);
-		s.arg = &p;
-		for (uint32_t i = 0; i < 3; i++)
-			s.m[i].ctx->cfg.cancel_timeout = SEC / 5;
-		for (uint32_t i = 0; i < 2; i++) {
-			cluster_fault(&s.c, i, (struct mc_loop_fault){.kind = MC_LOOP_HOLD, .peer = 2, .n = 1});
-			cluster_fault(&s.c, 2, (struct mc_loop_fault){.kind = MC_LOOP_HOLD, .peer = i, .n = 1});
-		}
-		side_run(&s, without_one);
-		side_down(&s);
+		while (!frozen_once(&p))
+			;
 	}
 	mc_log_set_sink(NULL, NULL);
 }
@@ -178,7 +228,7 @@ static void killed(struct member *m)
 	CHECK(m, s == MC_OK);
 	s = mc_req_wait(req, 30 * SEC);
 	CHECK(m, s == MC_ERR_PEER_DOWN);
-	CHECK(m, mc_now_ns() - start < 10 * SEC);
+	CHECK(m, mc_now_ns() - start < 25 * SEC); /* by the news, not by the deadline */
 	CHECK(m, fault_names(m->ctx, p->victim));
 	mc_req_free(req);
 	/* With a member dead the group is of no more use, which the next one says at once; a group of the others works.

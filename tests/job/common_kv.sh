@@ -8,7 +8,7 @@ kv()
 	want=$1 prefill=$2 decode=$3
 	shift 3
 	rm -f "$out/report.json"
-	timeout -k 5 100 "$TEST_BIN/mcrun" --prefill "$prefill" --decode "$decode" "$TEST_BIN/mcperf" kv "$@" \
+	timeout -k 5 300 "$TEST_BIN/mcrun" --prefill "$prefill" --decode "$decode" "$TEST_BIN/mcperf" kv "$@" \
 		>"$out/stdout" 2>"$out/stderr"
 	got=$?
 	[ "$got" -eq "$want" ] || fail "mcperf kv $*: status $got, not $want"

@@ -2,6 +2,8 @@
 # Sourced by the replay_*.sh tests. Output of the run in hand: $out/stdout, $out/stderr, $out/report.json.
 set -u
 out=$(mktemp -d) || exit 1
+export TMPDIR=$out/tmp # what is left there, by us or by mpirun, is no one else's
+mkdir "$TMPDIR"
 sample=$TEST_SRC/examples/sample_trace.jsonl
 trap 'rm -rf "$out"' EXIT
 # What this build can do; sanitizers make everything many times slower.
@@ -23,7 +25,7 @@ replay()
 	want=$1
 	shift
 	rm -f "$out/report.json"
-	"$TEST_BIN/mcrun" --timeout "${REPLAY_TIMEOUT:-200}" ${MCRUN_ARGS:-} --prefill 2 --decode 2 "$TEST_BIN/mcperf" replay "$@" \
+	"$TEST_BIN/mcrun" --timeout "${REPLAY_TIMEOUT:-600}" ${MCRUN_ARGS:-} --prefill 2 --decode 2 "$TEST_BIN/mcperf" replay "$@" \
 		>"$out/stdout" 2>"$out/stderr"
 	got=$?
 	[ "$got" -eq "$want" ] || fail "mcperf replay $*: status $got, not $want"

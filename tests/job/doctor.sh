@@ -11,7 +11,7 @@ info()
 {
 	local code=$1 got=0
 	shift
-	timeout -k 5 60 "$mcinfo" "$@" >out 2>err </dev/null || got=$?
+	timeout -k 5 200 "$mcinfo" "$@" >out 2>err </dev/null || got=$?
 	checks=$((checks + 1))
 	case "|$code|" in
 	*"|$got|"*) ;;

@@ -3,6 +3,7 @@
 # The examples do what their comments say: under mcrun, over shared memory and over TCP, and started on their own.
 set -u
 out=$(mktemp -d) || exit 1
+export TMPDIR=$out
 trap 'rm -rf "$out"' EXIT
 fail() { echo "FAILED: $*"; cat "$out/log"; exit 1; }
 
@@ -34,7 +35,7 @@ esac
 case $transports in
 *tcp)
 	for set in UCX_ZCOPY_THRESH=0 UCX_RNDV_THRESH=0 UCX_PROTO_ENABLE=y UCX_TCP_TX_SEG_SIZE=512 UCX_TCP_MAX_IOV=1; do
-		env "$set" "$TEST_BIN/mcrun" --timeout 60 --transport tcp --prefill 2 --decode 2 "$TEST_BIN/prefill_to_decode" \
+		env "$set" "$TEST_BIN/mcrun" --timeout 400 --transport tcp --prefill 2 --decode 2 "$TEST_BIN/prefill_to_decode" \
 			>"$out/log" 2>&1 || fail "prefill_to_decode over tcp with $set: status $?"
 		[ "$(grep -c 'every byte verified' "$out/log")" -eq 2 ] || fail "prefill_to_decode over tcp with $set"
 		# The same out of a file.

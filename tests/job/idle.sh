@@ -6,7 +6,7 @@ mcrun=$TEST_BIN/mcrun
 
 idle() # idle TRANSPORT
 {
-	out=$("$mcrun" -n 4 --timeout 60 --output merge --transport "$1" "$TEST_HELPERS/idle_ranks" 4)
+	out=$("$mcrun" -n 4 --timeout 400 --output merge --transport "$1" "$TEST_HELPERS/idle_ranks" 4)
 	[ "$(echo "$out" | wc -l)" -eq 4 ] || { echo "FAILED: $1: not four answers: $out"; exit 1; }
 	worst=$(echo "$out" | sort -n | tail -1)
 	echo "$1: CPU per rank, per mille:" $out

@@ -36,7 +36,7 @@ bad 'MC_TRANSPORT' "${good[@]}" --transport carrier-pigeon
 bad '/nonexistent/x: cannot write' "${good[@]}" --json /nonexistent/x
 bad 'the pools need .*, available are .*: use fewer --tokens' "${good[@]}" --tokens 16000000 --layers 32
 
-timeout 60 "$TEST_BIN/mcrun" -n 2 "$TEST_BIN/mcperf" kv "${good[@]}" >"$out/stdout" 2>"$out/stderr"
+timeout 200 "$TEST_BIN/mcrun" -n 2 "$TEST_BIN/mcperf" kv "${good[@]}" >"$out/stdout" 2>"$out/stderr"
 [ $? -eq 2 ] || fail "without roles: not status 2"
 grep -q 'needs 2 prefill ranks, the job has 0' "$out/stderr" || fail "without roles: no clear line"
 "$TEST_BIN/mcperf" kv --help | grep -q -- '--layers-per-push K' || fail "--help"

@@ -37,7 +37,7 @@ run()
 {
 	local code=$1 got=0
 	shift
-	timeout -k 5 60 "$mcrun" "$@" >out 2>err </dev/null || got=$?
+	timeout -k 5 200 "$mcrun" "$@" >out 2>err </dev/null || got=$?
 	checks=$((checks + 1))
 	[ "$got" = "$code" ] || fail "exit code of mcrun $* is $got, expected $code"
 }
@@ -87,6 +87,6 @@ all_dead()
 lines() { [ -f "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]; }
 children() { cat "/proc/$1/task/$1/children" 2>/dev/null || ps -o pid= --ppid "$1"; }
 no_tmp() { [ -z "$(ls -A "$TMPDIR")" ]; }
-nothing_left() { within 2000 no_tmp || fail "left in TMPDIR: $(ls -A "$TMPDIR")"; }
+nothing_left() { within 20000 no_tmp || fail "left in TMPDIR: $(ls -A "$TMPDIR")"; }
 
 passed() { nothing_left; echo "$checks checks passed"; }

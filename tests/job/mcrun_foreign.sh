@@ -15,7 +15,7 @@ round()
 	rm -f go uri
 	setsid "$mcrun" -n 3 sh rank.sh "$probe" >out 2>err </dev/null &
 	job=$!
-	within 10000 test -s uri || fail "the ranks did not start"
+	within 30000 test -s uri || fail "the ranks did not start"
 	port=$(sed 's/.*://' uri)
 	alive "$job" || fail "mcrun is gone"
 }
@@ -55,7 +55,7 @@ stranger()
 	sed -n 's/^\[0\] \(PMIX_.*\)/\1/p' other | sed "s/:[0-9]*$/:$port/" >penv
 	local got=0
 	# shellcheck disable=SC2046
-	timeout 10 "$@" env $(cat penv) "$probe" roles >out.f 2>err.f </dev/null || got=$?
+	timeout 200 "$@" env $(cat penv) "$probe" roles >out.f 2>err.f </dev/null || got=$?
 	[ "$got" != 0 ] && [ "$got" != 124 ] && [ "$got" != 126 ] && [ "$got" != 127 ] || fail "the stranger ended with $got"
 	checks=$((checks + 1))
 }

@@ -26,16 +26,22 @@ begin()
 	alive "$guard" || fail "there is no guard"
 	expect "name of the guard" "$(cat "/proc/$guard/comm") $(tr '\0' ' ' <"/proc/$guard/cmdline" | sed 's/ *$//')" "mc-guard mc-guard"
 }
+# Within 2 s; once a machine that stops for a while may take longer.
+late=0
 gone()
 {
-	within 2000 all_dead $(cat pids) || fail "left after 2 s: $(for p in $(cat pids); do alive "$p" && echo "$p"; done)"
+	within 2000 all_dead $(cat pids) && return
+	within 20000 all_dead $(cat pids) || fail "left: $(for p in $(cat pids); do alive "$p" && echo "$p"; done)"
+	late=$((late + 1))
+	echo "all gone, but not within 2 s"
+	[ $late -le 1 ] || fail "the ranks take longer than 2 s to go, again and again"
 }
 
 for i in 1 2 3; do
 	begin -n 2
 	kill -9 "$job"
 	gone
-	within 2000 dead "$guard" || fail "the guard lives on"
+	within 20000 dead "$guard" || fail "the guard lives on"
 	nothing_left
 	wait "$job" || true
 done
@@ -44,7 +50,7 @@ done
 begin --prefill 1 --decode 1
 kill -9 "-$job"
 gone
-within 2000 dead "$guard" || fail "the guard lives on"
+within 20000 dead "$guard" || fail "the guard lives on"
 nothing_left
 wait "$job" || true
 
@@ -53,7 +59,7 @@ begin -n 2
 kill -9 "$guard"
 gone
 got=0
-within 5000 dead "$job" || fail "mcrun waits for ever for its guard"
+within 20000 dead "$job" || fail "mcrun waits for ever for its guard"
 wait "$job" || got=$?
 expect "exit code" "$got" 1
 has err '^mcrun: the guard process [0-9]+ was killed by signal 9 on host .*; all ranks were ended$' 1
@@ -75,7 +81,13 @@ job=$!
 within 20000 lines out 2 || fail "the ranks did not start"
 sed 's/.* //' out >pids
 guard=$(children "$job")
-kill -9 "$job" $guard
+guard=${guard// /}
+# Neither may see the other end: mcrun is stopped first, which keeps it from its work.
+kill -STOP "$job"
+stopped() { grep -q '^State:.T' "/proc/$job/status"; }
+within 20000 stopped || fail "mcrun does not stop"
+kill -9 "$guard"
+kill -9 "$job"
 gone
 wait "$job" || true
 [ -n "$(ls -A "$TMPDIR")" ] || fail "expected a stale directory to test with"

@@ -8,7 +8,7 @@ need_probe
 for round in $(seq 20); do
 	jobs=()
 	for j in 1 2 3 4; do
-		timeout -k 5 120 "$mcrun" --prefill 1 --decode "$j" "$probe" fence >"out.$j" 2>"err.$j" </dev/null &
+		timeout -k 5 400 "$mcrun" --prefill 1 --decode "$j" "$probe" fence >"out.$j" 2>"err.$j" </dev/null &
 		jobs+=($!)
 	done
 	for j in 1 2 3 4; do

@@ -20,7 +20,7 @@ run 0 -n 1 env -u OMPI_MCA_schizo mpirun --oversubscribe -n 2 "$mpi"
 has out 'rank 1 of 2 sum 3 from 0' 1
 # mcrun inside a rank of mpirun, and of mcrun.
 if command -v mpirun >/dev/null; then
-	OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout 60 mpirun -n 1 "$mcrun" -n 2 "$mpi" >out 2>err
+	OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout 200 mpirun -n 1 "$mcrun" -n 2 "$mpi" >out 2>err
 	has out 'rank 1 of 2 sum 3 from 0' 1
 fi
 run 0 -n 1 "$mcrun" -n 2 "$mpi"

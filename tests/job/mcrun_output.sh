@@ -72,14 +72,14 @@ mkfifo slow
 setsid env --default-signal=INT,QUIT "$mcrun" --grace 1 -n 1 sh -c 'echo $$ >pids; yes' >slow 2>err </dev/null &
 job=$!
 exec 9<slow
-within 10000 test -s pids || fail "the rank did not start"
+within 30000 test -s pids || fail "the rank did not start"
 quiet() { local a; a=$(awk '{print $1}' "/proc/$job/schedstat"); sleep 0.1; [ "$a" = "$(awk '{print $1}' "/proc/$job/schedstat")" ]; }
-within 10000 quiet || fail "mcrun does not come to rest although nobody reads"
+within 30000 quiet || fail "mcrun does not come to rest although nobody reads"
 [ "$(awk '/VmRSS/{print $2}' "/proc/$job/status")" -lt 60000 ] || fail "mcrun grows while nobody reads"
 kill -TERM "$job"
-within 5000 all_dead $(cat pids) || fail "the rank was not ended"
+within 30000 all_dead $(cat pids) || fail "the rank was not ended"
 insist() { kill -TERM "$job" 2>/dev/null; dead "$job"; } # once more: do not wait for the reader either
-within 5000 insist || fail "mcrun waits for its reader for ever"
+within 30000 insist || fail "mcrun waits for its reader for ever"
 exec 9<&-
 wait "$job" || true
 

@@ -34,10 +34,10 @@ has logs/1.out 'sees 2 others$' 4
 setsid "$mcrun" --on-failure restart:50 -n 2 "$probe" again 1 1000 >out 2>err </dev/null &
 job=$!
 twice() { [ "$(grep -c 'started again' err)" -ge 2 ]; }
-within 20000 twice || fail "no restarts"
+within 40000 twice || fail "no restarts"
 kill -TERM $job
 got=0
-within 10000 dead $job || { kill -9 $job; fail "the job does not end"; }
+within 30000 dead $job || { kill -9 $job; fail "the job does not end"; }
 wait $job || got=$?
 expect "code" $got 143
 for bad in restart:0 restart:x restart: restart:2x; do run 2 --on-failure $bad -n 1 true; done

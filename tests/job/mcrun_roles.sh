@@ -71,7 +71,7 @@ run 0 --config job.json --prefill 1 --decode 1 echo other
 has out '^\[(prefill|decode)\.0\] other$' 2
 
 # stdin: rank 0 has mcrun's, the others have none.
-printf 'one\ntwo\n' | timeout 20 "$mcrun" -n 3 cat >out 2>err
+printf 'one\ntwo\n' | timeout 200 "$mcrun" -n 3 cat >out 2>err
 expect "stdin" "$(cat out)" "$(printf '[0] one\n[0] two')"
 
 # A program that lies beside mcrun is found without PATH.

@@ -8,7 +8,7 @@ need_probe
 run 0 --prefill 32 --decode 32 "$probe" fence
 run 0 -n 64 sh -c 'seq 100'
 expect "lines" "$(wc -l <out)" 6400
-(ulimit -Sn 64; exec timeout 60 "$mcrun" -n 64 sh -c 'ulimit -Sn') >out 2>err || fail "64 ranks do not start with a soft limit of 64 files"
+(ulimit -Sn 64; exec timeout 200 "$mcrun" -n 64 sh -c 'ulimit -Sn') >out 2>err || fail "64 ranks do not start with a soft limit of 64 files"
 has out ' 64$' 64
 run 9 -n 64 sh -c '[ $PMIX_RANK = 63 ] && exit 9; exec sleep 100'
 has err 'rank 63 .* exit code 9; 63 others were ended$' 1

@@ -17,14 +17,14 @@ on_terminal()
 seen() { cat screen 2>/dev/null | tr -d '\r' | grep -qE -- "$1"; }
 
 on_terminal "$mcrun -n 2 sh -c 'while read -r l; do echo \"rank \$PMIX_RANK got \$l\"; done; echo rank \$PMIX_RANK at the end'"
-within 10000 seen 'rank 1 at the end' || fail "rank 1 has no end of its stdin"
+within 30000 seen 'rank 1 at the end' || fail "rank 1 has no end of its stdin"
 printf 'hello\n' >&8
-within 10000 seen '^\[0\] rank 0 got hello' || fail "rank 0 did not get what was typed"
+within 30000 seen '^\[0\] rank 0 got hello' || fail "rank 0 did not get what was typed"
 printf 'again\n' >&8
-within 10000 seen '^\[0\] rank 0 got again' || fail "rank 0 did not get what was typed"
+within 30000 seen '^\[0\] rank 0 got again' || fail "rank 0 did not get what was typed"
 printf '\004' >&8
-within 10000 seen '^\[0\] rank 0 at the end' || fail "rank 0 did not get the end of what was typed"
-within 10000 dead "$job" || fail "mcrun did not end"
+within 30000 seen '^\[0\] rank 0 at the end' || fail "rank 0 did not get the end of what was typed"
+within 30000 dead "$job" || fail "mcrun did not end"
 exec 8>&-
 wait "$job"
 checks=$((checks + 4))
@@ -32,9 +32,9 @@ checks=$((checks + 4))
 printf 'echo $$ >>pids; echo ready; exec sleep 100\n' >wait.sh
 on_terminal "$mcrun -n 2 sh wait.sh"
 both() { [ "$(grep -c ready screen 2>/dev/null)" = 2 ]; }
-within 10000 both || fail "the ranks did not start"
+within 30000 both || fail "the ranks did not start"
 printf '\003' >&8
-within 5000 dead "$job" || fail "^C did not end the job"
+within 30000 dead "$job" || fail "^C did not end the job"
 exec 8>&-
 got=0
 wait "$job" || got=$?
@@ -50,9 +50,9 @@ echo other line
 printf '\r100 percent\n' >&2
 END
 on_terminal "$mcrun -n 1 sh bar.sh"
-within 10000 seen '\[0\] 10 percent' || fail "the progress line is not shown"
+within 30000 seen '\[0\] 10 percent' || fail "the progress line is not shown"
 touch go
-within 10000 dead "$job" || fail "mcrun did not end"
+within 30000 dead "$job" || fail "mcrun did not end"
 exec 8>&-
 wait "$job" || fail "the job failed: $(cat screen)"
 tr -d '\r' <screen | sed 's/\x1b\[K/<clear>/g' >seen.txt

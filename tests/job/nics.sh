@@ -14,9 +14,10 @@ net()
 	local setup=$1 code=$2 got=0
 	shift 2
 	env MC_TRANSPORT=tcp MC_LOG=debug "$@" unshare -mn sh -euc "${old_sysfs:-mount -t sysfs none /sys}
+$is_up
 ip link set lo up
 $setup
-exec timeout -k 5 60 '$mcrun' -n 2 '$bin/hello_group'" >out 2>err </dev/null || got=$?
+exec timeout -k 5 200 '$mcrun' -n 2 '$bin/hello_group'" >out 2>err </dev/null || got=$?
 	checks=$((checks + 1))
 	[ "$got" = "$code" ] || fail "with '$setup' and '$*' the exit code is $got, expected $code"
 	[ "$code" != 0 ] || has out 'got "hello from none rank' 2
@@ -30,11 +31,11 @@ uses()
 	[ "$(sed -n "s/.*backends ucx (\(.*\)), peers.*/\1/p" err | while read -r l; do printf "%s\n" $l | sort | xargs; done | sort | uniq -c | xargs)" = "2 $want" ] ||
 		fail "not both ranks use just $want"
 }
-pair='ip link add eth0 type veth peer name far0; ip addr add 10.9.0.1/24 dev eth0; ip link set far0 up; ip link set eth0 up'
+is_up='up() { for i in $(seq 2000); do ip -o link show "$1" | grep -q "state UP" && return; sleep 0.01; done; }'
+pair='ip link add eth0 type veth peer name far0; ip addr add 10.9.0.1/24 dev eth0; ip link set far0 up; ip link set eth0 up; up eth0'
 bridge='ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0; ip link add cont0 type veth peer name cont1
-ip link set cont0 master docker0; ip link set cont1 up; ip link set cont0 up; ip link set docker0 up
-for i in $(seq 500); do [ "$(cat /sys/class/net/docker0/operstate)" = up ] && break; sleep 0.01; done'
-second='ip link add eth1 type veth peer name far1; ip addr add 10.8.0.1/24 dev eth1; ip link set far1 up; ip link set eth1 up'
+ip link set cont0 master docker0; ip link set cont1 up; ip link set cont0 up; ip link set docker0 up; up docker0'
+second='ip link add eth1 type veth peer name far1; ip addr add 10.8.0.1/24 dev eth1; ip link set far1 up; ip link set eth1 up; up eth1'
 
 net '' 0
 uses lo
@@ -51,7 +52,7 @@ has err 'NIC docker0 is spare' 2
 net "$pair; $second; $bridge" 0
 has err 'UCX_NET_DEVICES=eth0,eth1,lo|UCX_NET_DEVICES=eth1,eth0,lo' 2
 # an interface without an address
-net "$pair; ip link add eth2 type veth peer name far2; ip link set eth2 up; ip link set far2 up" 0
+net "$pair; ip link add eth2 type veth peer name far2; ip link set eth2 up; ip link set far2 up; up eth2" 0
 uses lo eth0
 
 net "$pair; $bridge" 0 MC_DEVICE=docker0

@@ -55,10 +55,10 @@ has out "$dev hca_handle=7 hca_object=77" 2
 expect "cgroups left" "$(ls -d "$cg"/mcrun.* 2>/dev/null | wc -l)" 0
 "$mcrun" --rdma-limit "$dev:hca_handle=7" -n 2 sh -c 'echo $$ >pid.$PMIX_RANK; exec sleep 600' >out 2>err &
 pid=$!
-within 10000 test -s pid.1 || fail "the ranks do not start"
+within 30000 test -s pid.1 || fail "the ranks do not start"
 kill -9 $pid
 wait $pid || true
 none() { ! ls -d "$cg"/mcrun.* >/dev/null 2>&1; }
-within 5000 none || fail "kill -9 leaves $(ls -d "$cg"/mcrun.*)"
+within 20000 none || fail "kill -9 leaves $(ls -d "$cg"/mcrun.*)"
 checks=$((checks + 1))
 passed

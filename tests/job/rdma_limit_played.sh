@@ -95,7 +95,7 @@ for victim in mcrun guard both; do
 	rm -f pid.*
 	unshare -m --propagation private sh start.sh "$mcrun" --rdma-limit mlx5_0:hca_handle=2 -n 2 sh -c 'echo $$ >new.$PMIX_RANK; mv new.$PMIX_RANK pid.$PMIX_RANK; exec sleep 600' >out 2>err &
 	pid=$!
-	within 10000 test -s pid.0 -a -s pid.1 || fail "the ranks do not start"
+	within 30000 test -s pid.0 -a -s pid.1 || fail "the ranks do not start"
 	expect "cgroups of the running job" "$(jobs_n)" 1
 	guard=$(children $pid | tr -d ' \n')
 	case $victim in
@@ -104,13 +104,13 @@ for victim in mcrun guard both; do
 	both) kill -STOP "$guard" $pid && kill -9 "$guard" $pid ;;
 	esac
 	wait $pid || true
-	within 5000 all_dead "$(cat pid.0)" "$(cat pid.1)" || fail "ranks live after kill -9 of $victim"
+	within 20000 all_dead "$(cat pid.0)" "$(cat pid.1)" || fail "ranks live after kill -9 of $victim"
 	if [ $victim = both ]; then
 		expect "cgroups left by two that were killed" "$(jobs_n)" 1
 		rm -f "$cg"/a/mcrun.*/* # as the kernel does
 		play --rdma-limit mlx5_0:hca_handle=2 -n 1 true >out 2>err
 	fi
-	within 5000 gone || fail "kill -9 of $victim leaves $(ls "$cg/a")"
+	within 20000 gone || fail "kill -9 of $victim leaves $(ls "$cg/a")"
 	checks=$((checks + 1))
 done
 passed

@@ -44,7 +44,7 @@ bad 'trace:2: not a JSON object' --trace "$out/trace" --model llama-3.1-8b
 : >"$out/trace"
 bad 'trace: no request in it' --trace "$out/trace" --model llama-3.1-8b
 
-"$TEST_BIN/mcrun" --timeout 60 -n 2 "$TEST_BIN/mcperf" replay "${good[@]}" >"$out/stdout" 2>"$out/stderr"
+"$TEST_BIN/mcrun" --timeout 400 -n 2 "$TEST_BIN/mcperf" replay "${good[@]}" >"$out/stdout" 2>"$out/stderr"
 [ $? -eq 2 ] || fail "without roles: not status 2"
 grep -q 'no rank has the role prefill: start it as mcrun --prefill P --decode D' "$out/stderr" || fail "without roles: no clear line"
 

@@ -10,7 +10,7 @@ cut()
 	want=$1 p=$2 d=$3
 	shift 3
 	rm -f "$out/report.json"
-	timeout -k 5 200 "$TEST_BIN/mcrun" ${MCRUN_ARGS:-} --prefill "$p" --decode "$d" "$TEST_BIN/mcperf" replay --trace "$sample" --pool 200M "$@" \
+	timeout -k 5 400 "$TEST_BIN/mcrun" ${MCRUN_ARGS:-} --prefill "$p" --decode "$d" "$TEST_BIN/mcperf" replay --trace "$sample" --pool 200M "$@" \
 		>"$out/stdout" 2>"$out/stderr"
 	got=$?
 	[ "$got" -eq "$want" ] || fail "mcperf replay $*: status $got, not $want"
@@ -48,12 +48,12 @@ MCRUN_ARGS="--on-failure continue"
 start=$SECONDS
 rm -f "$out/report.json"
 : >"$out/stderr"
-timeout -k 5 200 "$TEST_BIN/mcrun" --on-failure continue --prefill 2 --decode 2 "$TEST_BIN/mcperf" replay --trace "$sample" \
-	--pool 200M --model llama-3.1-8b --layers 1 --src tp=2 --dst tp=2 --speed 6 --progress always --json "$out/report.json" \
+timeout -k 5 400 "$TEST_BIN/mcrun" --on-failure continue --prefill 2 --decode 2 "$TEST_BIN/mcperf" replay --trace "$sample" \
+	--pool 200M --model llama-3.1-8b --layers 1 --src tp=2 --dst tp=2 --speed 4 --progress always --json "$out/report.json" \
 	>"$out/stdout" 2>"$out/stderr" &
 run=$!
 until grep -qE '\] ([1-9]|[123][0-9])/60 requests' "$out/stderr"; do
-	[ $((SECONDS - start)) -lt 100 ] || { kill "$run"; fail "the run does not get under way"; }
+	[ $((SECONDS - start)) -lt 200 ] || { kill "$run"; fail "the run does not get under way"; }
 	kill -0 "$run" 2>/dev/null || fail "the run ended before the kill"
 	read -r -t 0.02 _ <><(:) || :
 done

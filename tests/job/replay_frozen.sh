@@ -4,11 +4,11 @@
 . "$(dirname "$0")/common_replay.sh"
 
 : >"$out/stderr"
-"$TEST_BIN/mcrun" --timeout 200 --on-failure continue --prefill 2 --decode 2 "$TEST_BIN/mcperf" replay --trace "$sample" \
-	--model llama-3.1-8b --layers 1 --speed 12 --progress always --request-timeout 1 --json "$out/report.json" \
+"$TEST_BIN/mcrun" --timeout 400 --on-failure continue --prefill 2 --decode 2 "$TEST_BIN/mcperf" replay --trace "$sample" \
+	--model llama-3.1-8b --layers 1 --speed 5 --progress always --request-timeout 5 --json "$out/report.json" \
 	>"$out/stdout" 2>"$out/stderr" &
 run=$!
-deadline=$((SECONDS + 100))
+deadline=$((SECONDS + 200))
 until grep -qE '\] ([5-9]|[1-3][0-9])/60 requests' "$out/stderr"; do
 	[ $SECONDS -lt $deadline ] || { kill "$run"; fail "the run does not get under way"; }
 	kill -0 "$run" 2>/dev/null || fail "the run ended before the stop"

@@ -7,20 +7,21 @@
 export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
 
 limit=20
-# start TRANSPORT: a paced run in the background, under way when this returns
+# start TRANSPORT SPEED: a paced run in the background, under way when this returns. Its trace, of 42 s, must take longer than the
+# killing: when it is over, a rank that is not killed at once may end the run before its next death.
 start()
 {
 	rm -f "$out/report.json"
 	: >"$out/stderr"
-	"$TEST_BIN/mcrun" --timeout 250 --on-failure restart:$limit --prefill 2 --decode 2 "$TEST_BIN/mcperf" replay --trace "$sample" \
-		--model llama-3.1-8b --layers 1 --speed 8 --progress always --request-timeout 20 --transport "$1" \
+	"$TEST_BIN/mcrun" --timeout 500 --on-failure restart:$limit --prefill 2 --decode 2 "$TEST_BIN/mcperf" replay --trace "$sample" \
+		--model llama-3.1-8b --layers 1 --speed "$2" --progress always --request-timeout 20 --transport "$1" \
 		--json "$out/report.json" >"$out/stdout" 2>"$out/stderr" &
 	run=$!
 	wait_for '\] ([5-9]|[1-5][0-9])/60 requests' "the run does not get under way"
 }
 wait_for() # wait_for PATTERN WHY: in stderr
 {
-	deadline=$((SECONDS + 100))
+	deadline=$((SECONDS + 200))
 	until grep -qE "$1" "$out/stderr"; do
 		[ $SECONDS -lt $deadline ] || { kill "$run"; fail "$2"; }
 		kill -0 "$run" 2>/dev/null || fail "the run ended: $2"
@@ -32,7 +33,7 @@ kill_early()
 {
 	last=0
 	for ((k = 1; k <= $2; k++)); do
-		deadline=$((SECONDS + 60))
+		deadline=$((SECONDS + 200))
 		victim=
 		until [ -n "$victim" ] && [ "$victim" != "$last" ] && [ "$(threads "$victim")" -ge 3 ]; do
 			[ $SECONDS -lt $deadline ] || { kill "$run"; fail "rank $1 does not come back for death $k"; }
@@ -50,7 +51,7 @@ kill_again()
 {
 	last=0
 	for ((k = 1; k <= $2; k++)); do
-		deadline=$((SECONDS + 60))
+		deadline=$((SECONDS + 200))
 		victim=
 		until [ -n "$victim" ] && [ "$victim" != "$last" ]; do
 			[ $SECONDS -lt $deadline ] || { kill "$run"; fail "rank $1 does not come back for death $k"; }
@@ -81,23 +82,23 @@ finish() # finish RESTARTS
 }
 
 for transport in auto $networks; do
-	start $transport
+	start $transport 1.5
 	kill_again 3 10
 	finish 10
 	grep -q "^mcrun: started again: decode.1 10 times$" "$out/stderr" || fail "$transport: the summary is wrong"
 done
 # UCX before 1.14 aborts a process whose peer dies while the two shake hands: our way of connecting leaves no room for that
 for transport in $networks; do
-	start $transport
+	start $transport 1
 	for rank in 3 2 1; do kill_early $rank 8; done
 	finish 24
 	grep -q "^mcrun: started again: prefill.1 8 times, decode.0 8 times, decode.1 8 times$" "$out/stderr" ||
 		fail "$transport: others died than were killed: $(grep "started again: " "$out/stderr")"
 done
-start auto
+start auto 4
 kill_again 1 2 # a prefill rank
 finish 2
-start auto
+start auto 4
 kill_again 0 1 # the one that gathers the results
 finish 1
 echo "restarts survived, all verified"

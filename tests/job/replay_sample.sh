@@ -35,11 +35,11 @@ replay 0 "${base[@]}" --model llama-3.1-8b --layers 1 --pool 64M --window 16
 verified 60
 
 # unequal sides
-"$TEST_BIN/mcrun" --timeout 100 --prefill 1 --decode 3 "$TEST_BIN/mcperf" replay "${base[@]}" --model qwen3-8b --layers 1 \
+"$TEST_BIN/mcrun" --timeout 300 --prefill 1 --decode 3 "$TEST_BIN/mcperf" replay "${base[@]}" --model qwen3-8b --layers 1 \
 	>"$out/stdout" 2>"$out/stderr" || fail "1 prefill, 3 decode"
 verified 60
 expect decode 3
-"$TEST_BIN/mcrun" --timeout 100 --prefill 3 --decode 1 "$TEST_BIN/mcperf" replay "${base[@]}" --model qwen3-8b --layers 1 \
+"$TEST_BIN/mcrun" --timeout 300 --prefill 3 --decode 1 "$TEST_BIN/mcperf" replay "${base[@]}" --model qwen3-8b --layers 1 \
 	>"$out/stdout" 2>"$out/stderr" || fail "3 prefill, 1 decode"
 verified 60
 expect prefill 3
@@ -51,7 +51,7 @@ verified 20
 awk -v wall="$(field wall_s)" -v least="$last" 'BEGIN { exit !(wall >= least / 1000 / 40) }' || fail "--speed 40 ended too early"
 
 # the JSON object alone on stdout, without the check
-"$TEST_BIN/mcrun" --timeout 100 --output merge --prefill 1 --decode 1 "$TEST_BIN/mcperf" replay --trace "$sample" \
+"$TEST_BIN/mcrun" --timeout 300 --output merge --prefill 1 --decode 1 "$TEST_BIN/mcperf" replay --trace "$sample" \
 	--model llama-3.1-8b --layers 1 --requests 5 --no-verify --json - >"$out/report.json" 2>"$out/stderr" || fail "--json -"
 [ "$(head -c 1 "$out/report.json")" = "{" ] || fail "--json -: stdout is not one object"
 expect verified_bytes 0

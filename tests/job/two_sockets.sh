@@ -55,7 +55,7 @@ on()
 {
 	local code=$1 got=0
 	shift
-	unshare -m bash -c 'mount --bind "$0/sys" /sys; shift 0; exec timeout -k 5 60 "$@"' "$work" \
+	unshare -m bash -c 'mount --bind "$0/sys" /sys; shift 0; exec timeout -k 5 200 "$@"' "$work" \
 		env MC_DEVICE="${device:-^eth0}" ${near:+MC_NEAR=$near} MC_LOG=debug "$mcrun" "$@" >out 2>err </dev/null || got=$?
 	checks=$((checks + 1))
 	[ "$got" = "$code" ] || fail "exit code of mcrun $* is $got, expected $code"

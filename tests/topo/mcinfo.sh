@@ -25,7 +25,7 @@ run_env()
 	var=$1 want=$2
 	shift 2
 	n=$((n + 1))
-	env "$var" "$mcinfo" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+	env -- "$var" "$mcinfo" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
 	got=$?
 	if [ "$got" != "$want" ]; then
 		echo "FAILED: mcinfo $*: status $got, not $want"
@@ -129,7 +129,7 @@ if command -v gnuplot >/dev/null 2>&1 || command -v dot >/dev/null 2>&1; then
 	run 1 topo --xml "$two" --plot "$tmp/none/x.png"
 fi
 mkdir "$tmp/bin"
-run_env PATH=$tmp/bin 1 topo --xml "$two" --plot "$tmp/y.png"
+run_env "PATH=$tmp/bin" 1 topo --xml "$two" --plot "$tmp/y.png"
 has err "gnuplot"
 [ ! -e "$tmp/y.png" ] || { echo "FAILED: half a picture"; failed=1; }
 

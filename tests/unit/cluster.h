@@ -102,7 +102,7 @@ static inline void cluster_share(struct cluster *c, uint32_t owner, uint32_t use
 	snprintf(name, sizeof(name), "m%u", serial++);
 	assert_int_equal(mc_mem_alloc(c->ctx[owner], len, NULL, mem), MC_OK);
 	assert_int_equal(mc_mem_publish(*mem, name), MC_OK);
-	assert_int_equal(mc_mem_lookup(c->ctx[user], owner, name, 10 * SEC, rmem), MC_OK);
+	assert_int_equal(mc_mem_lookup(c->ctx[user], owner, name, 30 * SEC, rmem), MC_OK);
 	assert_int_equal(mc_rmem_len(*rmem), len);
 	assert_int_equal(mc_rmem_peer(*rmem), owner);
 }

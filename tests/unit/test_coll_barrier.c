@@ -81,8 +81,8 @@ static void barrier__absent_rank_is_named(void **state)
 	assert_int_equal(mc_fault_next(c.ctx[0], &f), MC_OK);
 	assert_int_equal(f.status, MC_ERR_TIMEOUT);
 	assert_true(f.peer == 1 || f.peer == 2);
-	assert_non_null(strstr(f.text, " 1 (decode)"));
-	assert_non_null(strstr(f.text, " 2 (prefill)"));
+	assert_non_null(strstr(f.text, " 1 (decode")); /* and perhaps that it gave no answer in that time */
+	assert_non_null(strstr(f.text, " 2 (prefill"));
 	cluster_down(&c);
 }
 
@@ -126,7 +126,7 @@ static void group_list__checks_and_order(void **state)
 static void *barrier_then_leave(void *arg)
 {
 	struct member *m = arg;
-	m->status = mc_barrier(mc_group_world(m->c->ctx[m->rank]), 10 * SEC);
+	m->status = mc_barrier(mc_group_world(m->c->ctx[m->rank]), 30 * SEC);
 	mc_finalize(m->c->ctx[m->rank]);
 	m->c->ctx[m->rank] = NULL;
 	return NULL;

@@ -64,12 +64,12 @@ static void init__alone(void **state)
 	struct mc_rmem *r;
 	assert_int_equal(mc_mem_alloc(ctx, 65536, NULL, &a), MC_OK);
 	assert_int_equal(mc_mem_publish(a, "self"), MC_OK);
-	assert_int_equal(mc_mem_lookup(ctx, 0, "self", 5 * SEC, &r), MC_OK);
+	assert_int_equal(mc_mem_lookup(ctx, 0, "self", 30 * SEC, &r), MC_OK);
 	memset(mc_mem_addr(a), 7, 4096);
 	struct mc_slice s = {a, 0, r, 32768, 4096};
 	struct mc_req *req;
 	assert_int_equal(mc_put(ctx, 0, &s, 1, NULL, &req), MC_OK);
-	assert_int_equal(mc_req_wait(req, 5 * SEC), MC_OK);
+	assert_int_equal(mc_req_wait(req, 30 * SEC), MC_OK);
 	assert_memory_equal(mc_mem_addr(a), (uint8_t *)mc_mem_addr(a) + 32768, 4096);
 	mc_req_free(req);
 	mc_rmem_release(r);
@@ -153,7 +153,7 @@ static void progress__manual_with_descriptor(void **state)
 		for (uint64_t i = 0; i < 100; i++) {
 			struct mc_note *n;
 			assert_int_equal(mc_note_send(c.ctx[0], 1, i, NULL, 0, NULL), MC_OK);
-			assert_int_equal(mc_note_recv(c.ctx[0], 10 * SEC, &n), MC_OK);
+			assert_int_equal(mc_note_recv(c.ctx[0], 30 * SEC, &n), MC_OK);
 			assert_int_equal(n->tag, i + 1);
 			mc_note_free(n);
 		}
@@ -181,7 +181,7 @@ static void progress__idle_sleeps(void **state)
 	cluster_up(&c, 4, "shm", "auto");
 	struct mc_note *n;
 	for (uint32_t i = 1; i < 4; i++)
-		assert_int_equal(mc_connect(c.ctx[0], i, 10 * SEC), MC_OK);
+		assert_int_equal(mc_connect(c.ctx[0], i, 30 * SEC), MC_OK);
 	int64_t start = cpu_ns();
 	assert_int_equal(mc_note_recv(c.ctx[0], SEC, &n), MC_ERR_TIMEOUT);
 	int64_t used = cpu_ns() - start;
@@ -200,7 +200,7 @@ static void connect__and_information(void **state)
 	assert_int_equal(mc_peer_query(c.ctx[0], 3, &i), MC_ERR_INVAL);
 	assert_int_equal(mc_peer_query(c.ctx[0], 1, &i), MC_OK);
 	assert_int_equal(i.state, MC_IN_PROGRESS);
-	assert_int_equal(mc_connect(c.ctx[0], 1, 5 * SEC), MC_OK);
+	assert_int_equal(mc_connect(c.ctx[0], 1, 30 * SEC), MC_OK);
 	assert_int_equal(mc_peer_query(c.ctx[0], 1, &i), MC_OK);
 	assert_int_equal(i.state, MC_OK);
 	assert_string_equal(i.role, "decode");
@@ -223,7 +223,7 @@ static void counter__early_arrivals_any_and_limits(void **state)
 	struct mc_xfer_opts o = {.size = sizeof(o), .notify = &n};
 	for (uint32_t from = 1; from < 3; from++) {
 		assert_int_equal(mc_put(c.ctx[from], 0, NULL, 0, &o, NULL), MC_OK);
-		assert_int_equal(mc_connect(c.ctx[from], 0, 5 * SEC), MC_OK); /* an echo behind it: it has arrived */
+		assert_int_equal(mc_connect(c.ctx[from], 0, 30 * SEC), MC_OK); /* an echo behind it: it has arrived */
 	}
 	assert_int_equal(mc_counter_open(c.ctx[0], 7, 1, &own), MC_OK);
 	assert_int_equal(mc_counter_read(own), 2);
@@ -232,8 +232,8 @@ static void counter__early_arrivals_any_and_limits(void **state)
 	assert_int_equal(mc_counter_open(c.ctx[0], 7, 1, &twice), MC_ERR_BUSY);
 	assert_int_equal(mc_counter_open(c.ctx[0], 7, 3, &twice), MC_ERR_INVAL);
 	assert_int_equal(mc_put(c.ctx[1], 0, NULL, 0, &o, NULL), MC_OK);
-	assert_int_equal(mc_counter_wait(own, 4, 5 * SEC), MC_OK);
-	assert_int_equal(mc_counter_wait(any, 4, 5 * SEC), MC_OK);
+	assert_int_equal(mc_counter_wait(own, 4, 30 * SEC), MC_OK);
+	assert_int_equal(mc_counter_wait(any, 4, 30 * SEC), MC_OK);
 	assert_int_equal(mc_counter_wait(any, 5, SEC / 20), MC_ERR_TIMEOUT);
 	mc_counter_close(own);
 	mc_counter_close(any);
@@ -292,7 +292,7 @@ static void mem__bad_arguments_and_names(void **state)
 	assert_int_equal(mc_mem_publish(b, "x"), MC_ERR_BUSY);
 	assert_int_equal(mc_mem_publish(a, "y"), MC_ERR_BUSY);
 	assert_int_equal(mc_mem_lookup(c.ctx[1], 0, "z", SEC / 20, &r), MC_ERR_TIMEOUT);
-	assert_int_equal(mc_mem_lookup(c.ctx[1], 0, "x", 5 * SEC, &r), MC_OK);
+	assert_int_equal(mc_mem_lookup(c.ctx[1], 0, "x", 30 * SEC, &r), MC_OK);
 	mc_rmem_release(r);
 	mc_rmem_release(NULL);
 	assert_int_equal(mc_mem_free(a), MC_OK);

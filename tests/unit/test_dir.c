@@ -23,7 +23,7 @@ static void up(struct cluster *c)
 {
 	memset(c, 0, sizeof(*c));
 	cluster_up(c, 2, "loop", "auto");
-	assert_int_equal(mc_connect(c->ctx[0], 1, 10 * SEC), MC_OK);
+	assert_int_equal(mc_connect(c->ctx[0], 1, 30 * SEC), MC_OK);
 }
 
 static void no_fault(struct cluster *c)
@@ -44,7 +44,7 @@ static void lookup__polled(void **state)
 	up(&c);
 	for (uint32_t i = 0; i < MANY; i++)
 		assert_int_equal(mc_mem_lookup(c.ctx[0], 1, "later", 0, &r), MC_ERR_TIMEOUT);
-	assert_int_equal(mc_connect(c.ctx[0], 1, 10 * SEC), MC_OK); /* all of it has been read */
+	assert_int_equal(mc_connect(c.ctx[0], 1, 30 * SEC), MC_OK); /* all of it has been read */
 	assert_int_equal(parked_at(c.ctx[1], 0), 1);
 	assert_int_equal(mc_mem_alloc(c.ctx[1], LEN, NULL, &mem), MC_OK);
 	assert_int_equal(mc_mem_publish(mem, "later"), MC_OK);
@@ -70,7 +70,7 @@ static void lookup__many_names_that_never_come(void **state)
 		snprintf(name, sizeof(name), "request-%u", i);
 		assert_int_equal(mc_mem_lookup(c.ctx[0], 1, name, 0, &r), MC_ERR_TIMEOUT);
 	}
-	assert_int_equal(mc_connect(c.ctx[0], 1, 10 * SEC), MC_OK);
+	assert_int_equal(mc_connect(c.ctx[0], 1, 30 * SEC), MC_OK);
 	assert_true(parked_at(c.ctx[1], 0) < PARKED_FEW);
 	no_fault(&c);
 	cluster_down(&c);
@@ -87,7 +87,7 @@ static void lookup__old_answer_is_not_used(void **state)
 	assert_int_equal(mc_mem_lookup(c.ctx[0], 1, "name", 0, &r), MC_ERR_TIMEOUT);
 	assert_int_equal(mc_mem_alloc(c.ctx[1], LEN, NULL, &mem), MC_OK);
 	assert_int_equal(mc_mem_publish(mem, "name"), MC_OK);
-	assert_int_equal(mc_connect(c.ctx[1], 0, 10 * SEC), MC_OK); /* the answer is there */
+	assert_int_equal(mc_connect(c.ctx[1], 0, 30 * SEC), MC_OK); /* the answer is there */
 	assert_int_equal(mc_mem_free(mem), MC_OK);
 	assert_int_equal(mc_note_recv(c.ctx[0], SEC + SEC / 4, &(struct mc_note *){NULL}), MC_ERR_TIMEOUT);
 	assert_int_equal(mc_mem_lookup(c.ctx[0], 1, "name", SEC / 10, &r), MC_ERR_TIMEOUT);

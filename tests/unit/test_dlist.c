@@ -210,7 +210,7 @@ static void bad_arguments(struct pair *p)
 	assert_int_equal(mc_dlist_get_some(l, (uint32_t[]){3}, NULL, 1, NULL, &req), MC_ERR_INVAL);
 	assert_int_equal(mc_dlist_put_some(l, (uint32_t[]){2}, NULL, 1, NULL, &req), MC_ERR_INVAL);
 	assert_null(req);
-	assert_int_equal(mc_connect(ctx, 1, 10 * SEC), MC_OK); /* an echo behind whatever was sent */
+	assert_int_equal(mc_connect(ctx, 1, 30 * SEC), MC_OK); /* an echo behind whatever was sent */
 	for (uint32_t i = 0; i < 1024; i++)
 		assert_int_equal(p->b[i], 0);
 	assert_int_equal(mc_dlist_put_some(l, (uint32_t[]){0, 2}, (uint32_t[]){0, 3}, 2, NULL, &req), MC_OK);
@@ -241,7 +241,7 @@ static void empty(struct pair *p)
 		assert_int_equal(mc_dlist_put_some(l, NULL, NULL, 0, &opts, NULL), MC_OK);
 		mc_dlist_free(l);
 	}
-	assert_int_equal(mc_counter_wait(c, 6, 10 * SEC), MC_OK);
+	assert_int_equal(mc_counter_wait(c, 6, 30 * SEC), MC_OK);
 	mc_counter_close(c);
 }
 
@@ -272,7 +272,7 @@ static void keeps_regions(struct pair *p)
 	assert_int_equal(mc_mem_free(dst), MC_OK);
 	mc_status_t st = mc_dlist_put(l, NULL, &req);
 	if (st == MC_OK) {
-		st = mc_req_wait(req, 10 * SEC);
+		st = mc_req_wait(req, 30 * SEC);
 		mc_req_free(req);
 	}
 	assert_int_equal(st, MC_ERR_STALE);

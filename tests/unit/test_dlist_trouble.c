@@ -27,7 +27,7 @@ static void dlist__freed_while_posted(void **state)
 		mc_dlist_free(l);
 		assert_int_equal(mc_mem_free(p.src), MC_ERR_BUSY);
 		hold(&p, 0);
-		assert_int_equal(mc_req_wait(req, 10 * SEC), MC_OK);
+		assert_int_equal(mc_req_wait(req, 30 * SEC), MC_OK);
 		mc_req_free(req);
 		for (uint32_t k = 0; k < BLOCKS; k++)
 			assert_memory_equal(p.a + from[k] * BLOCK, p.b + to[k] * BLOCK, BLOCK);
@@ -54,7 +54,7 @@ static void dlist__canceled(void **state)
 		mc_req_free(req);
 		uint8_t *copy = malloc(POOL);
 		memcpy(copy, p.b, POOL);
-		assert_int_equal(mc_connect(p.c.ctx[0], 1, 10 * SEC), MC_OK);
+		assert_int_equal(mc_connect(p.c.ctx[0], 1, 30 * SEC), MC_OK);
 		assert_memory_equal(copy, p.b, POOL);
 		free(copy);
 		/* The list is as it was. */
@@ -82,8 +82,8 @@ static void dlist__peer_dies(void **state)
 		assert_int_equal(mc_dlist_put(l, NULL, &req), MC_OK);
 		assert_int_equal(mc_dlist_get_some(l, (uint32_t[]){3, 9}, NULL, 2, NULL, &other), MC_OK);
 		cluster_fault(&p.c, 0, (struct mc_loop_fault){.kind = MC_LOOP_KILL, .peer = 1});
-		assert_int_equal(mc_req_wait(req, 10 * SEC), MC_ERR_PEER_DOWN);
-		assert_int_equal(mc_req_wait(other, 10 * SEC), MC_ERR_PEER_DOWN);
+		assert_int_equal(mc_req_wait(req, 30 * SEC), MC_ERR_PEER_DOWN);
+		assert_int_equal(mc_req_wait(other, 30 * SEC), MC_ERR_PEER_DOWN);
 		mc_req_free(req);
 		mc_req_free(other);
 		assert_int_equal(mc_dlist_put(l, NULL, &req), MC_ERR_PEER_DOWN);
@@ -115,7 +115,7 @@ static void dlist__taken_in_parts(void **state)
 	cluster_fault(&p.c, 0, (struct mc_loop_fault){.kind = MC_LOOP_FAIL, .slot = MC_LOOP_DONE, .kth = 3,
 						      .status = MC_ERR_NOMEM});
 	assert_int_equal(mc_dlist_put(l, NULL, &req), MC_OK);
-	assert_int_equal(mc_req_wait(req, 10 * SEC), MC_ERR_NOMEM);
+	assert_int_equal(mc_req_wait(req, 30 * SEC), MC_ERR_NOMEM);
 	mc_req_free(req);
 	mc_dlist_free(l);
 	pair_down(&p);

@@ -160,8 +160,8 @@ static void loss__stale_record(void **state)
 	cluster_down(&p); /* not a word to d, which never talked to it */
 	int64_t start = mc_now_ns();
 	assert_int_equal(mc_connect(d.ctx[0], at_d[0], 20 * SEC), MC_ERR_PEER_DOWN);
-	assert_true(mc_now_ns() - start < 5 * SEC);
-	assert_int_equal(mc_peer_find(d.ctx[0], "prefill", NULL, 1, SEC, at_d, 2, &n), MC_OK);
+	assert_true(mc_now_ns() - start < 15 * SEC); /* not by the deadline */
+	assert_int_equal(mc_peer_find(d.ctx[0], "prefill", NULL, 1, 20 * SEC, at_d, 2, &n), MC_OK);
 	assert_int_equal(n, 1); /* the other one was not tried yet */
 	cluster_down(&d);
 }
@@ -220,7 +220,7 @@ static void loss__directory_is_away(void **state)
 	assert_int_equal(f.status, MC_ERR_DIRECTORY);
 	int64_t start = mc_now_ns();
 	assert_int_equal(mc_peer_find(d.ctx[0], "prefill", NULL, 1, SEC / 20, at_d, 2, &n), MC_ERR_DIRECTORY);
-	assert_true(mc_now_ns() - start < 5 * SEC);
+	assert_true(mc_now_ns() - start < 15 * SEC);
 	note_between(d.ctx[0], at_d[0], p.ctx[0], MC_NO_RANK); /* what is connected goes on */
 	note_between(d.ctx[0], at_d[1], p.ctx[1], MC_NO_RANK); /* and what is known */
 	fake_away(false);

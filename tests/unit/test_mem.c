@@ -37,12 +37,12 @@ static void read_begin(struct reading *t)
 					     .status = MC_ERR_UNSUPPORTED});
 	assert_int_equal(mc_mem_alloc(t->c.ctx[0], POOL, NULL, &t->here), MC_OK);
 	cluster_share(&t->c, 1, 0, POOL, &t->there, &t->from);
-	assert_int_equal(mc_connect(t->c.ctx[1], 0, 10 * SEC), MC_OK);
+	assert_int_equal(mc_connect(t->c.ctx[1], 0, 30 * SEC), MC_OK);
 	cluster_fault(&t->c, 1, (struct mc_loop_fault){.kind = MC_LOOP_HOLD, .peer = 0, .n = 1});
 	uint64_t before = sent(t->c.ctx[1], 0);
 	struct mc_slice s = {t->here, 0, t->from, 0, 128 << 10};
 	assert_int_equal(mc_get(t->c.ctx[0], 1, &s, 1, NULL, &t->req), MC_OK);
-	for (int64_t end = mc_now_ns() + 10 * SEC; sent(t->c.ctx[1], 0) == before;)
+	for (int64_t end = mc_now_ns() + 30 * SEC; sent(t->c.ctx[1], 0) == before;)
 		assert_true(mc_now_ns() < end);
 	assert_int_equal(mc_req_test(t->req), MC_IN_PROGRESS);
 }
@@ -68,7 +68,7 @@ static void mem_free__reader_that_does_not_take_its_answer(void **state)
 	assert_int_equal(mc_fault_next(t.c.ctx[1], &f), MC_OK);
 	assert_int_equal(f.peer, 0);
 	assert_int_equal(f.status, MC_ERR_PEER_DOWN);
-	assert_int_equal(mc_req_wait(t.req, 10 * SEC), MC_ERR_PEER_DOWN);
+	assert_int_equal(mc_req_wait(t.req, 30 * SEC), MC_ERR_PEER_DOWN);
 	read_end(&t);
 }
 
@@ -89,7 +89,7 @@ static void mem_free__waits_for_an_answer_under_way(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, let_flow, &t), 0);
 	assert_int_equal(mc_mem_free(t.there), MC_OK);
 	pthread_join(thread, NULL);
-	assert_int_equal(mc_req_wait(t.req, 10 * SEC), MC_OK);
+	assert_int_equal(mc_req_wait(t.req, 30 * SEC), MC_OK);
 	const uint8_t *got = mc_mem_addr(t.here);
 	for (uint32_t i = 0; i < 128 << 10; i++)
 		assert_int_equal(got[i], 0x5a);

@@ -349,7 +349,7 @@ static void rejoin__no_answer(void **state)
 	start_again(&c, 1); /* rank 0 makes no progress */
 	int64_t begin = mc_now_ns();
 	assert_int_equal(mc_connect(c.ctx[1], 0, 20 * SEC), MC_ERR_PEER_DOWN);
-	assert_true(mc_now_ns() - begin < 10 * SEC);
+	assert_true(mc_now_ns() - begin < 15 * SEC); /* not by the deadline */
 	unsetenv("MC_JOIN_TIMEOUT");
 	cluster_down(&c);
 }

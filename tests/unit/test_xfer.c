@@ -121,7 +121,7 @@ static void put_blocks(struct pair *p)
 	for (uint32_t i = n; i < BLOCKS; i++)
 		assert_memory_equal(b + (uint64_t)to[i] * BLOCK, zero, BLOCK);
 	struct mc_note *got;
-	assert_int_equal(mc_note_recv(p->c.ctx[1], 10 * SEC, &got), MC_OK);
+	assert_int_equal(mc_note_recv(p->c.ctx[1], 30 * SEC, &got), MC_OK);
 	assert_int_equal(got->peer, 0);
 	assert_int_equal(got->tag, 17);
 	assert_int_equal(got->len, 7);
@@ -211,11 +211,11 @@ static void put_nothing(struct pair *p)
 	struct mc_slice zero = {p->src, POOL, p->to, POOL, 0};
 	struct mc_req *req;
 	assert_int_equal(mc_put(p->c.ctx[0], 1, NULL, 0, &opts, &req), MC_OK);
-	assert_int_equal(mc_req_wait(req, 10 * SEC), MC_OK);
+	assert_int_equal(mc_req_wait(req, 30 * SEC), MC_OK);
 	mc_req_free(req);
 	assert_int_equal(mc_put(p->c.ctx[0], 1, &zero, 1, &opts, &req), MC_OK);
-	assert_int_equal(mc_counter_wait(c, 6, 10 * SEC), MC_OK);
-	assert_int_equal(mc_req_wait(req, 10 * SEC), MC_OK);
+	assert_int_equal(mc_counter_wait(c, 6, 30 * SEC), MC_OK);
+	assert_int_equal(mc_req_wait(req, 30 * SEC), MC_OK);
 	mc_req_free(req);
 	mc_counter_close(c);
 }
@@ -275,21 +275,21 @@ static void freed_region(struct pair *p)
 	struct mc_req *req = NULL;
 	mc_status_t st = mc_put(p->c.ctx[0], 1, &s, 1, &opts, &req);
 	if (st == MC_OK)
-		st = mc_req_wait(req, 10 * SEC);
+		st = mc_req_wait(req, 30 * SEC);
 	assert_int_equal(st, MC_ERR_STALE);
 	mc_req_free(req);
 	req = NULL;
 	st = mc_get(p->c.ctx[0], 1, &s, 1, NULL, &req);
 	if (st == MC_OK)
-		st = mc_req_wait(req, 10 * SEC);
+		st = mc_req_wait(req, 30 * SEC);
 	assert_int_equal(st, MC_ERR_STALE);
 	mc_req_free(req);
 	/* The link still works, and what was refused left no trace. */
 	s.rmem = p->to;
 	assert_int_equal(mc_put(p->c.ctx[0], 1, &s, 1, &opts, &req), MC_OK);
-	assert_int_equal(mc_req_wait(req, 10 * SEC), MC_OK);
+	assert_int_equal(mc_req_wait(req, 30 * SEC), MC_OK);
 	mc_req_free(req);
-	assert_int_equal(mc_counter_wait(c, 1, 10 * SEC), MC_OK);
+	assert_int_equal(mc_counter_wait(c, 1, 30 * SEC), MC_OK);
 	assert_int_equal(mc_counter_read(c), 1);
 	mc_counter_close(c);
 	mc_rmem_release(to);
@@ -446,10 +446,12 @@ static void deadline__frozen_link(void **state)
 	struct mc_req *req, *other;
 	assert_int_equal(mc_put(p.c.ctx[0], 1, &s, 1, &opts, &req), MC_OK);
 	opts.timeout_ns = 0;
-	assert_int_equal(mc_put(p.c.ctx[0], 1, &s, 1, &opts, &other), MC_OK);
-	assert_int_equal(mc_req_test(other), MC_IN_PROGRESS);
-	assert_int_equal(mc_req_wait(req, 10 * SEC), MC_ERR_TIMEOUT);
-	assert_int_equal(mc_req_wait(other, 10 * SEC), MC_ERR_PEER_DOWN);
+	/* What the deadline brings about may be over before this thread runs again. */
+	mc_status_t st = mc_put(p.c.ctx[0], 1, &s, 1, &opts, &other);
+	if (st != MC_OK)
+		other = NULL;
+	assert_int_equal(mc_req_wait(req, 30 * SEC), MC_ERR_TIMEOUT);
+	assert_int_equal(st == MC_OK ? mc_req_wait(other, 30 * SEC) : st, MC_ERR_PEER_DOWN);
 	struct mc_fault f = {.size = sizeof(f)};
 	assert_int_equal(mc_fault_next(p.c.ctx[0], &f), MC_OK);
 	assert_int_equal(f.peer, 1);
@@ -480,7 +482,7 @@ static void cancel__nothing_lands_afterwards(void **state)
 		/* What is there now stays: the rest of the pool may be reused at once. */
 		uint8_t *copy = malloc(POOL);
 		memcpy(copy, mc_mem_addr(p.dst), POOL);
-		assert_int_equal(mc_connect(p.c.ctx[0], 1, 10 * SEC),
+		assert_int_equal(mc_connect(p.c.ctx[0], 1, 30 * SEC),
 				 MC_OK); /* an echo behind anything that was under way */
 		assert_memory_equal(copy, mc_mem_addr(p.dst), POOL);
 		free(copy);
@@ -501,9 +503,9 @@ static void peer_killed(struct pair *p)
 	struct mc_req *req;
 	assert_int_equal(mc_put(p->c.ctx[0], 1, &s, 1, NULL, &req), MC_OK);
 	cluster_fault(&p->c, 0, (struct mc_loop_fault){.kind = MC_LOOP_KILL, .peer = 1});
-	assert_int_equal(mc_req_wait(req, 10 * SEC), MC_ERR_PEER_DOWN);
+	assert_int_equal(mc_req_wait(req, 30 * SEC), MC_ERR_PEER_DOWN);
 	mc_req_free(req);
-	assert_int_equal(mc_counter_wait(c, 1, 10 * SEC), MC_ERR_PEER_DOWN);
+	assert_int_equal(mc_counter_wait(c, 1, 30 * SEC), MC_ERR_PEER_DOWN);
 	mc_counter_close(c);
 	assert_int_equal(mc_put(p->c.ctx[0], 1, &s, 1, NULL, &req), MC_ERR_PEER_DOWN);
 	struct mc_peer_info info = {.size = sizeof(info)};
@@ -553,9 +555,9 @@ static void post__fails_midway(void **state)
 	struct mc_xfer_opts opts = {.size = sizeof(opts), .notify = &note};
 	struct mc_req *req;
 	assert_int_equal(mc_put(p.c.ctx[0], 1, s, 3, &opts, &req), MC_OK);
-	assert_int_equal(mc_req_wait(req, 10 * SEC), MC_ERR_NOMEM);
+	assert_int_equal(mc_req_wait(req, 30 * SEC), MC_ERR_NOMEM);
 	mc_req_free(req);
-	assert_int_equal(mc_connect(p.c.ctx[0], 1, 10 * SEC), MC_OK);
+	assert_int_equal(mc_connect(p.c.ctx[0], 1, 30 * SEC), MC_OK);
 	assert_int_equal(mc_counter_read(c), 0);
 	mc_counter_close(c);
 	pair_down(&p);
