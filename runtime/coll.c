@@ -223,12 +223,12 @@ static uint64_t block_bytes(const struct mc_coll *c, const struct mc_coll_args *
 
 static void coll_build(struct mc_coll *c, const struct mc_coll_args *a)
 {
+	enum mc_coll_where where = mc_coll_where(c->ctx, c->peer, c->n);
 	c->op = a->op;
 	c->root = a->root;
 	c->v = a->v && a->op != MC_COLL_ALLGATHER;
-	c->eager = c->ctx->cfg.coll_short;
-	c->algo = mc_coll_select(c->ctx, a->op, a->v, block_bytes(c, a), c->n,
-				 mc_coll_where(c->ctx, c->peer, c->n));
+	c->eager = mc_coll_eager(c->ctx, c->peer, c->n, where);
+	c->algo = mc_coll_select(c->ctx, a->op, a->v, block_bytes(c, a), c->n, where);
 	c->check = check_of(c, a);
 	c->algo->build(c, a);
 	if (c->algo->board)

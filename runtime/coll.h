@@ -179,6 +179,8 @@ extern const struct mc_algo *const mc_algos[]; /* NULL-terminated */
 /* Where the members of a group are, as all of them know. */
 enum mc_coll_where { MC_COLL_HOSTS, MC_COLL_HOST, MC_COLL_SHARED }; /* SHARED: one host, and they map memory */
 enum mc_coll_where mc_coll_where(const struct mc_ctx *ctx, struct mc_peer *const *peer, uint32_t n);
+/* Blocks up to that many bytes go in messages. */
+uint64_t mc_coll_eager(const struct mc_ctx *ctx, struct mc_peer *const *peer, uint32_t n, enum mc_coll_where where);
 /* bytes: of one rank's block (bcast: of all; allgatherv: of the mean block); UINT64_MAX: members do not all know it. */
 const struct mc_algo *mc_coll_select(const struct mc_ctx *ctx, enum mc_coll_op op, bool v, uint64_t bytes, uint32_t n,
 				     enum mc_coll_where where);

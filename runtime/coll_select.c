@@ -88,6 +88,21 @@ enum mc_coll_where mc_coll_where(const struct mc_ctx *ctx, struct mc_peer *const
 	return MC_COLL_HOST;
 }
 
+/*
+ * Memory of another rank is reached over TCP by asking for it, which costs a round trip: longer blocks go in messages
+ * there. Whether UCX has more than TCP not every rank knows of every other, but all know who offers what.
+ */
+uint64_t mc_coll_eager(const struct mc_ctx *ctx, struct mc_peer *const *peer, uint32_t n, enum mc_coll_where where)
+{
+	if (where == MC_COLL_SHARED)
+		return ctx->cfg.coll_short;
+	for (uint32_t k = 0; k < ctx->be_n; k++)
+		if (strcmp(ctx->be[k].ops->name, "ucx") != 0 &&
+		    (where != MC_COLL_HOSTS || ctx->be[k].ops->rmem_map == NULL) && all_offer(k, peer, n))
+			return ctx->cfg.coll_short;
+	return ctx->cfg.coll_short_ucx;
+}
+
 static bool fits_where(enum where rule, enum mc_coll_where is)
 {
 	switch (rule) {
