@@ -14,9 +14,9 @@ ranks=${TEST_HELPERS:-}/meet_ranks
 [ -x "$mcrun" ] && [ -x "$ranks" ] || { echo "skip: mcrun is not part of this build"; exit 77; }
 case ${TEST_WITH:-} in *ucx*) ;; *) echo "skip: built without UCX"; exit 77 ;; esac
 a=mcetcd-a-$$ b=mcetcd-b-$$
-trap 'ip netns del $a; ip netns del $b; finish' EXIT
 for ns in $a $b; do
 	ip netns add $ns || fail "no network namespace"
+	netns="$netns $ns"
 	ip -n $ns link set lo up
 	# A link whose packets are lost is given up after some 3 s instead of a quarter of an hour.
 	ip netns exec $ns sysctl -q -w net.ipv4.tcp_retries2=3 2>/dev/null || { echo "skip: tcp_retries2 cannot be set here"; exit 77; }

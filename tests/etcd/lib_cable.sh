@@ -9,9 +9,9 @@ ip netns del "mcetcd-try-$$"
 . "$here/lib_etcd.sh"
 . "$here/lib_jobs.sh"
 a=mcetcd-a-$$ b=mcetcd-b-$$
-trap 'ip netns del $a; ip netns del $b; finish' EXIT
 for ns in $a $b; do
 	ip netns add $ns || fail "no network namespace"
+	netns="$netns $ns"
 	ip -n $ns link set lo up
 done
 ip link add mc0 netns $a type veth peer name mc0 netns $b || { echo "skip: no veth devices here"; exit 77; }

@@ -11,6 +11,7 @@ work=$(mktemp -d)
 export TMPDIR=$work
 cd "$work" || exit 1
 checks=0
+netns= # network namespaces that the test has made
 export ETCDCTL_API=3
 finish()
 {
@@ -18,10 +19,11 @@ finish()
 	exec 2>/dev/null # what the shell says about who is killed here
 	# Children that were not waited for, and what is below them: a number that was given back may be somebody else's by now.
 	local c list=
-	for c in $(jobs -p); do list="$list $c $(below "$c")"; done
+	for c in $(jobs -rp; jobs -sp); do list="$list $c $(below "$c")"; done
 	# shellcheck disable=SC2086 # numbers
 	[ -z "$list" ] || { kill -CONT $list; kill -9 $list; }
 	wait 2>/dev/null
+	for c in $netns; do ip netns del "$c"; done
 	cd / && rm -rf "$work"
 	exit $end
 }

@@ -27,6 +27,7 @@ echo "all $((2 * n)) ranks know the $n of the other job after $(($(now_ms) - sta
 	"etcd $(($(cpu "${etcd_pid[0]}") - etcd_before)) ms; memory of p $(field p rss_kb) KB"
 within 200000 knows p synced $n || fail "p: $(field p synced) of $n are in step"
 [ "$(field p downs)" = 0 ] || fail "$(field p downs) are told to be gone"
+[ "$(field p ups)" = $((n * n)) ] || fail "p is told $(field p ups) times of $((n * n)) records"
 
 # At rest.
 past() { [ "$(now_ms)" -ge "$1" ]; }

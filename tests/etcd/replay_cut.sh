@@ -45,8 +45,8 @@ says dec 'wrong byte: request'
 
 # etcd is stopped and started in the middle.
 fresh
-job dec decode 2 pre:2 $cut --speed 5 --progress always
-job pre prefill 2 dec:2 $cut --speed 5
+job dec decode 2 pre:2 $cut --speed 2 --progress always
+job pre prefill 2 dec:2 $cut --speed 2
 says dec '\] ([1-9]|[123][0-9])/60 requests'
 stop_etcd 0
 says dec 'etcd is away'
@@ -65,8 +65,8 @@ for victim in pre dec; do
 	if [ $victim = pre ]; then other=dec name=prefill; else other=pre name=decode; fi
 	# shellcheck disable=SC2046 # a list
 	kill -9 $(below "$(cat $victim.pid)")
-	within 20000 ended $victim || fail "the job does not end with its ranks"
-	ended_badly $other 20000
+	within 60000 ended $victim || fail "the job does not end with its ranks"
+	ended_badly $other 60000
 	says $other "$name.[01] .*(died: its instance cannot go on|left before its last request|block table cannot be sent)"
 done
 

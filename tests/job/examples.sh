@@ -40,7 +40,7 @@ case $transports in
 		[ "$(grep -c 'every byte verified' "$out/log")" -eq 2 ] || fail "prefill_to_decode over tcp with $set"
 		# The same out of a file.
 		echo "$set" >"$out/ucx.conf"
-		UCX_CONFIG_DIR=$out "$TEST_BIN/mcrun" --timeout 60 --transport tcp --prefill 2 --decode 2 \
+		UCX_CONFIG_DIR=$out "$TEST_BIN/mcrun" --timeout 400 --transport tcp --prefill 2 --decode 2 \
 			"$TEST_BIN/prefill_to_decode" >"$out/log" 2>&1 || fail "prefill_to_decode over tcp with $set in ucx.conf: status $?"
 	done
 	;;

@@ -98,7 +98,7 @@ rmdir "$TMPDIR/mcrun.other"
 # The directory of a running mcrun is not touched.
 setsid "$mcrun" -n 1 sh -c 'echo up; until [ -e go ]; do sleep 0.02; done' >out2 2>err2 </dev/null &
 job=$!
-within 10000 lines out2 1 || fail "the rank did not start"
+within 60000 lines out2 1 || fail "the rank did not start"
 before=$(ls -A "$TMPDIR")
 run 0 -n 1 true
 expect "directories in TMPDIR" "$(ls -A "$TMPDIR")" "$before"

@@ -144,6 +144,8 @@ static void ticker__agrees_with_the_clock(void **state)
 {
 	struct mc_ticker t, clock = {.tsc = false};
 
+	int good = 0;
+
 	(void)state;
 	mc_ticker_init(&t);
 	assert_int_equal(mc_ticker_ns(&t, 0), 0);
@@ -155,9 +157,9 @@ static void ticker__agrees_with_the_clock(void **state)
 		while (end - inner < 2000000)
 			end = mc_now_ns();
 		uint64_t ns = mc_ticker_ns(&t, mc_ticker_now(&t) - start);
-		assert_true((double)ns > 0.99 * (double)(end - inner));
-		assert_true((double)ns < 1.01 * (double)(mc_now_ns() - outer));
+		good += (double)ns > 0.99 * (double)(end - inner) && (double)ns < 1.01 * (double)(mc_now_ns() - outer);
 	}
+	assert_true(good >= 3); /* somebody may come between the two readings of a pair */
 	assert_int_equal(mc_ticker_ns(&t, UINT64_MAX), t.tsc ? 0 : UINT64_MAX); /* longer than it exists */
 	assert_int_equal(mc_ticker_ns(&clock, 12345), 12345);
 }
