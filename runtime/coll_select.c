@@ -20,6 +20,8 @@ enum where { ANYWHERE, ONE_HOST, SEVERAL_HOSTS, SHARED }; /* SHARED: one host, m
 #define ANY_LEN UINT64_MAX
 #define KIB(n)  (UINT64_C(n) << 10)
 
+#define EARLY_BYTES KIB(64 << 10)
+
 /* Up to max_n members and max_bytes in one rank's block (bcast: in all). Lengths that not all members know count as
  * endless. */
 static const struct rule {
@@ -90,7 +92,8 @@ enum mc_coll_where mc_coll_where(const struct mc_ctx *ctx, struct mc_peer *const
 
 /*
  * Memory of another rank is reached over TCP by asking for it, which costs a round trip: longer blocks go in messages
- * there. Whether UCX has more than TCP not every rank knows of every other, but all know who offers what.
+ * there. Whether UCX has more than TCP not every rank knows of every other, but all know who offers what. A member that
+ * is late keeps what the others send: EARLY_BYTES for a block of each.
  */
 uint64_t mc_coll_eager(const struct mc_ctx *ctx, struct mc_peer *const *peer, uint32_t n, enum mc_coll_where where)
 {
@@ -100,7 +103,8 @@ uint64_t mc_coll_eager(const struct mc_ctx *ctx, struct mc_peer *const *peer, ui
 		if (strcmp(ctx->be[k].ops->name, "ucx") != 0 &&
 		    (where != MC_COLL_HOSTS || ctx->be[k].ops->rmem_map == NULL) && all_offer(k, peer, n))
 			return ctx->cfg.coll_short;
-	return ctx->cfg.coll_short_ucx;
+	uint64_t most = EARLY_BYTES / n > ctx->cfg.coll_short ? EARLY_BYTES / n : ctx->cfg.coll_short;
+	return ctx->cfg.coll_short_ucx < most ? ctx->cfg.coll_short_ucx : most;
 }
 
 static bool fits_where(enum where rule, enum mc_coll_where is)

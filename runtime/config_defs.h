@@ -51,7 +51,8 @@
 	  "Blocks of collectives up to this size travel in messages, longer ones from memory to memory; same on all "  \
 	  "ranks")                                                                                                     \
 	X(SIZE, coll_short_ucx, "MC_COLL_SHORT_UCX", "512K", "0..1M", "bytes",                                         \
-	  "The same between ranks that have only UCX in common, where TCP may be all there is; same on all ranks")     \
+	  "The same between ranks that have only UCX in common, where TCP may be all there is; less from 129 members " \
+	  "on, so that a late one need keep no more than 64M; same on all ranks")                                      \
 	X(STR, coll_algorithm, "MC_COLL_ALGORITHM", "", "", "",                                                        \
 	  "Algorithms to use instead of the table's, e.g. bcast:chain,allgather:ring; the same on all ranks")          \
 	X(ENUM, ucx_rma, "MC_UCX_RMA", "auto", "auto|yes|no", "",                                                      \

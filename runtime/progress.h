@@ -48,8 +48,8 @@ void mc_wake(struct mc_ctx *ctx, _Atomic(uint32_t) *word); /* under the lock; wo
 void mc_word_bump(struct mc_ctx *ctx, _Atomic(uint32_t) *word); /* under the lock: change it, wake who waits on it */
 /*
  * Wait until pred(arg), which is called without the lock, or the deadline. Drives progress itself, and sleeps when
- * nothing happened for the spin time. Every change of what pred looks at must bump *word. MC_OK or MC_ERR_TIMEOUT. Not
- * under the lock.
+ * nothing happened for the spin time. Every change of what pred looks at must bump *word. pred may take note of what it
+ * has seen: its first true ends the wait. MC_OK or MC_ERR_TIMEOUT. Not under the lock.
  */
 mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg, _Atomic(uint32_t) *word,
 			  int64_t deadline_ns);

@@ -125,7 +125,7 @@ struct shm_ring *mc_shm_hot_ring(const struct mc_be *be)
 {
 	for (uint32_t i = 0; i < SHM_HOT; i++) {
 		struct shm_ring *ring = be->hot[(be->polls + i) % SHM_HOT];
-		if (ring != NULL && next_header(ring) != 0)
+		if (ring != NULL && !ring->broken && next_header(ring) != 0)
 			return ring;
 	}
 	return NULL;
@@ -360,7 +360,7 @@ static uint32_t ring_read(struct mc_be *be, struct shm_ring *ring, struct mc_be_
 /* The only thing that a poll has found to do. What comes behind, and that the sender has closed, the next one sees. */
 uint32_t mc_shm_hot_read(struct mc_be *be, struct shm_ring *ring, struct mc_be_event *ev, uint32_t max)
 {
-	return ring->broken ? 0 : ring_read(be, ring, ev, max < RING_TURN ? max : RING_TURN);
+	return ring_read(be, ring, ev, max < RING_TURN ? max : RING_TURN);
 }
 
 uint32_t mc_shm_msgs_read(struct mc_be *be, struct mc_be_event *ev, uint32_t max)

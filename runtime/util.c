@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -85,7 +84,7 @@ uint64_t mc_random_u64(void)
 
 void *mc_ring_grow(void *old, uint32_t cap_old, uint32_t head, uint32_t n, uint32_t cap, size_t size)
 {
-	uint8_t *v = malloc(cap * size);
+	uint8_t *v = reallocarray(NULL, cap, size);
 
 	if (v != NULL && n > 0) {
 		const uint8_t *from = old;

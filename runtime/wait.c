@@ -219,8 +219,11 @@ mc_status_t mc_wait_until(struct mc_ctx *ctx, bool (*pred)(void *arg), void *arg
 		n = 0;
 		if (ctx->thread_on)
 			n = drive_asleep(&w);
-		else if ((n = try_progress(ctx)) == 0 && !pred(arg))
+		else if ((n = try_progress(ctx)) == 0) {
+			if (pred(arg))
+				break;
 			manual_sleep(&w);
+		}
 		empty = CLOCK_EVERY - 1;
 	}
 	drive_end(&w);

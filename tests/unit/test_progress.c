@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "cluster.h"
+#include "progress.h"
 
 enum { POOL = 1 << 20, WAITERS = 4, ROUNDS = 200 };
 
@@ -331,6 +332,33 @@ static void answer__goes_out_without_company(void **state)
 	pair_down(&p);
 }
 
+/* True once, at its k-th call, and never again. */
+struct once {
+	uint32_t calls, k;
+};
+
+static bool once_true(void *arg)
+{
+	struct once *o = arg;
+	return ++o->calls == o->k;
+}
+
+/* Whoever asks pred more than once in a round takes the first true for an answer. */
+static void manual__a_true_is_final(void **state)
+{
+	(void)state;
+	struct cluster c = {.progress = "manual"};
+	cluster_up(&c, 1, "loop", "auto");
+	c.ctx[0]->cfg.spin = 0;
+	for (uint32_t k = 1; k <= 2; k++) { /* nothing wakes it for a third */
+		_Atomic(uint32_t) word = 0;
+		struct once o = {.k = k};
+		assert_int_equal(mc_wait_until(c.ctx[0], once_true, &o, &word, mc_now_ns() + 10 * SEC), MC_OK);
+		assert_int_equal(o.calls, k);
+	}
+	cluster_down(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -338,6 +366,7 @@ int main(void)
 		cmocka_unit_test(deadline__of_a_post_reaches_a_sleeping_caller),
 		cmocka_unit_test(waiters__each_hears_of_its_own),
 		cmocka_unit_test(manual__a_poll_of_another_wakes_who_waits),
+		cmocka_unit_test(manual__a_true_is_final),
 		cmocka_unit_test(lease__ends_when_they_stop),
 		cmocka_unit_test(answer__goes_out_without_company),
 	};
