@@ -5,7 +5,8 @@
  *
  * All that can be asked at once is asked at once. A call that runs out of time leaves what it has, and its questions
  * under way, in the context for the next call for the same groups and pools: so a program that has an event loop polls,
- * and each call takes up where the one before it stood.
+ * and each call takes up where the one before it stood. What nobody comes back for has no timer: it goes with the next
+ * call for whatever groups and pools after OPENING_NS, when there are too many, with its own pool, or in mc_finalize().
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ enum {
 	REGIONS_AT_ONCE = 64, /* questions under way about one pool */
 	OPENINGS_MAX = 1024,  /* that nobody waits for; a peer takes 4096 questions of one rank */
 };
-static const int64_t OPENING_NS = INT64_C(10000000000); /* how long they stay: pools may have changed since */
+static const int64_t OPENING_NS = INT64_C(10000000000);   /* between two calls: pools may have changed since */
+static const int64_t POOLS_OLD_NS = INT64_C(20000000000); /* from the question to the plan */
 
 /* ---- questions and answers; under the lock ---- */
 
@@ -27,8 +29,7 @@ static void told(struct mc_kv_ask *a, mc_status_t s)
 	rs->due_n--;
 	if (rs->status == MC_OK)
 		rs->status = s;
-	atomic_fetch_add(&rs->seq, 1);
-	mc_wake(rs->ctx, &rs->seq);
+	mc_word_bump(rs->ctx, &rs->seq);
 }
 
 static void pool_told(struct mc_lookup *k, mc_status_t s, const void *blob, uint32_t len)
@@ -79,11 +80,33 @@ static bool ask_pools(struct mc_reshard *rs)
 			if (i == rs->self[side] || f->pool != NULL)
 				continue;
 			all = false;
-			f->ask.k = f->ask.due ? f->ask.k : (struct mc_lookup){.peer = f->peer, .done = pool_told};
-			if (!f->ask.due && !ask(rs, &f->ask, MC_DIR_POOL, 0, rs->name[side]))
+			if (f->ask.due)
+				continue;
+			f->ask.k = (struct mc_lookup){.peer = f->peer, .done = pool_told};
+			if (!ask(rs, &f->ask, MC_DIR_POOL, 0, rs->name[side]))
 				return false;
 		}
 	return all;
+}
+
+/*
+ * While one member kept all waiting, another may have closed its pool and published it anew. All are asked, not only
+ * the oldest: their answers come close together then, and who calls seldom comes to an end, too.
+ */
+static bool ask_pools_lately(struct mc_reshard *rs)
+{
+	int64_t now = mc_now_ns();
+	if (!ask_pools(rs))
+		return false;
+	if (now - rs->asked_ns <= POOLS_OLD_NS)
+		return true;
+	rs->asked_ns = now;
+	for (int side = MC_KV_SRC; side <= MC_KV_DST; side++)
+		for (uint32_t i = 0; i < rs->n[side]; i++) {
+			mc_kv_rpool_free(rs->far[side][i].pool);
+			rs->far[side][i].pool = NULL;
+		}
+	return ask_pools(rs);
 }
 
 static bool ask_regions_of(struct mc_reshard *rs, struct mc_kv_rpool *p)
@@ -132,8 +155,8 @@ static bool ask_regions(struct mc_reshard *rs)
 
 /* ---- one call ---- */
 
-/* All answers of this stage are there, or one says that there is no way. */
-static bool stage_over(void *arg)
+/* Asks what can be asked now. true: all answers of this stage are there, or one says that there is no way. */
+static bool ask_on(void *arg)
 {
 	struct mc_reshard *rs = arg;
 	uint32_t seq = atomic_load(&rs->seq);
@@ -142,7 +165,7 @@ static bool stage_over(void *arg)
 	rs->seen = seq;
 	mc_ctx_lock(rs->ctx);
 	uint32_t due_n = rs->due_n;
-	bool over = rs->status != MC_OK || (rs->plan == NULL ? ask_pools(rs) : ask_regions(rs)) ||
+	bool over = rs->status != MC_OK || (rs->plan == NULL ? ask_pools_lately(rs) : ask_regions(rs)) ||
 		    rs->status != MC_OK;
 	bool asked = rs->due_n > due_n;
 	mc_ctx_unlock(rs->ctx);
@@ -154,7 +177,7 @@ static bool stage_over(void *arg)
 static mc_status_t stage(struct mc_reshard *rs, int64_t deadline)
 {
 	rs->seen = atomic_load(&rs->seq) - 1;
-	mc_status_t s = mc_wait_until(rs->ctx, stage_over, rs, &rs->seq, deadline);
+	mc_status_t s = mc_wait_until(rs->ctx, ask_on, rs, &rs->seq, deadline);
 	if (s != MC_OK)
 		return s;
 	mc_ctx_lock(rs->ctx);
@@ -324,6 +347,7 @@ static mc_status_t begin(struct mc_group *src, const char *src_pool, struct mc_g
 	if (rs == NULL)
 		return MC_ERR_NOMEM;
 	rs->ctx = src->ctx;
+	rs->asked_ns = mc_now_ns();
 	mc_ctx_lock(rs->ctx);
 	mc_list_add_tail(&rs->ctx->reshards, &rs->node);
 	mc_ctx_unlock(rs->ctx);

@@ -63,6 +63,7 @@ struct mc_reshard {
 	uint32_t seen;             /* what was looked at of it */
 	uint32_t due_n;            /* answers */
 	mc_status_t status;        /* of the first question that failed */
+	int64_t asked_ns;          /* when the members were asked for their pools */
 	int64_t left_ns;           /* when the last call ran out of time */
 };
 

@@ -828,7 +828,9 @@ MC_API MC_CHECK mc_status_t mc_kv_pool_close(struct mc_kv_pool *pool);
  * calls with a timeout of 0 come to an end, too, a few calls after the last member has published; with
  * MC_PROGRESS=manual mc_progress() belongs between them. Return: MC_OK; MC_ERR_TIMEOUT (a member has not published, or
  * not answered yet); MC_ERR_MISMATCH (not the same model: logged); MC_ERR_NOENT (a layer or head that no source has:
- * logged; or this rank has no such pool); MC_ERR_PEER_DOWN; MC_ERR_INVAL (in neither group).
+ * logged; or this rank has no such pool); MC_ERR_STALE (a member closed its pool and freed memory of it meanwhile: call
+ * again); MC_ERR_PEER_DOWN; MC_ERR_UNSUPPORTED (no common transport); MC_ERR_PROTO (a member publishes what is
+ * malformed: logged); MC_ERR_NOMEM; MC_ERR_INVAL (in neither group).
  */
 MC_API MC_CHECK mc_status_t mc_reshard_open(struct mc_group *src, const char *src_pool, struct mc_group *dst,
 					    const char *dst_pool, int64_t timeout_ns, struct mc_reshard **reshard_out);

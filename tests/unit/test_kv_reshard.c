@@ -404,6 +404,11 @@ static uint32_t parked_at(struct rig *r, uint32_t rank)
 	return n;
 }
 
+static struct mc_reshard *opening(struct rig *r)
+{
+	return mc_container_of(r->c.ctx[0]->openings.next, struct mc_reshard, node);
+}
+
 /* Each call takes up where the one before it stood, and asks nothing again. */
 static void reshard_open__polled(void **state)
 {
@@ -456,7 +461,7 @@ static void reshard_open__left_behind(void **state)
 	pool_up(&r, 0);
 	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT);
 	struct mc_ctx *ctx = r.c.ctx[0];
-	mc_container_of(ctx->openings.next, struct mc_reshard, node)->left_ns -= 11 * SEC;
+	opening(&r)->left_ns -= 11 * SEC;
 	assert_int_equal(poll_open(&r, "other"), MC_ERR_TIMEOUT);
 	assert_int_equal(ctx->opening_n, 1);
 	assert_int_equal(parked_at(&r, 1), 1);
@@ -467,6 +472,56 @@ static void reshard_open__left_behind(void **state)
 	assert_true(ctx->opening_n <= 1024 && parked_at(&r, 1) <= 1024);
 	assert_int_equal(mc_fault_next(ctx, &(struct mc_fault){.size = sizeof(struct mc_fault)}), MC_ERR_AGAIN);
 	polled_down(&r); /* with all that is left */
+}
+
+/* The member closes its pool and publishes one of another order in other memory. */
+static void pool_again(struct rig *r, uint32_t rank)
+{
+	assert_int_equal(mc_kv_pool_close(r->pool[rank]), MC_OK);
+	assert_int_equal(mc_mem_free(r->mem[rank]), MC_OK);
+	r->side[1].order = r->side[1].order == HND ? NHD : HND;
+	pool_up(r, rank);
+}
+
+/* While one member kept all waiting another one changed its pool: the plan is over what is there now. */
+static void reshard_open__pool_changed_meanwhile(void **state)
+{
+	(void)state;
+	static struct rig r;
+	polled_up(&r, 1, 2);
+	pool_up(&r, 0);
+	pool_up(&r, 1);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT);
+	assert_non_null(opening(&r)->far[1][0].pool);
+	pool_again(&r, 1);
+	opening(&r)->asked_ns -= 21 * SEC;
+	pool_up(&r, 2);
+	all_progress(&r);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT); /* now it asks for the pools again */
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT); /* and for the regions */
+	assert_int_equal(poll_open(&r, "kv"), MC_OK);
+	assert_memory_equal(r.rs[0]->far[1][0].pool->layout.stride, r.layout[1].stride, sizeof(r.layout[1].stride));
+	mc_reshard_close(r.rs[0]);
+	polled_down(&r);
+}
+
+/* A change between two calls is said; the next call begins anew. */
+static void reshard_open__region_gone_meanwhile(void **state)
+{
+	(void)state;
+	static struct rig r;
+	polled_up(&r, 1, 2);
+	for (uint32_t i = 0; i < r.c.n; i++)
+		pool_up(&r, i);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT);
+	pool_again(&r, 1);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_STALE);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT);
+	assert_int_equal(poll_open(&r, "kv"), MC_ERR_TIMEOUT);
+	assert_int_equal(poll_open(&r, "kv"), MC_OK);
+	mc_reshard_close(r.rs[0]);
+	polled_down(&r);
 }
 
 static void reshard_open__peer_lost_meanwhile(void **state)
@@ -501,6 +556,8 @@ int main(void)
 		cmocka_unit_test(reshard_open__polled),
 		cmocka_unit_test(reshard_open__given_up),
 		cmocka_unit_test(reshard_open__left_behind),
+		cmocka_unit_test(reshard_open__pool_changed_meanwhile),
+		cmocka_unit_test(reshard_open__region_gone_meanwhile),
 		cmocka_unit_test(reshard_open__peer_lost_meanwhile),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
