@@ -243,20 +243,6 @@ static bool read_password(struct mc_doc_result *r, char *out, size_t len)
 	return false;
 }
 
-/* A password, or a key, that others of this host may read. */
-static void check_private(struct mc_doc_result *r, const char *name)
-{
-	char path[VALUE_MAX];
-	struct stat st;
-
-	if (*setting(name, path) == '\0' || stat(path, &st) != 0 || (st.st_mode & (S_IRGRP | S_IROTH)) == 0)
-		return;
-	mc_doc_set(r, MC_DOC_WARN, "%s=%.100s can be read by %s (mode %04o)", name, path,
-		   (st.st_mode & S_IROTH) != 0 ? "everybody on this host" : "its group",
-		   (unsigned int)(st.st_mode & 07777));
-	mc_doc_fix(r, "chmod 600 %.100s; Kubernetes: defaultMode: 0400", path);
-}
-
 /* With MC_ETCD_USER: does it take us? */
 static void log_in(struct mc_doc_result *r, const char *url)
 {
@@ -274,8 +260,6 @@ static void log_in(struct mc_doc_result *r, const char *url)
 	explicit_bzero(body, sizeof(body));
 	if (a.code == CURLE_OK && a.http == 200 && strstr(a.text, "\"token\"") != NULL) {
 		mc_doc_add(r->value, sizeof(r->value), ", user %.60s is let in", user);
-		check_private(r, "MC_ETCD_PASSWORD_FILE");
-		check_private(r, "MC_ETCD_KEY");
 	} else if (strstr(a.text, "authentication is not enabled") != NULL) {
 		mc_doc_set(r, MC_DOC_WARN,
 			   "it asks nobody for a password: whoever reaches it can read and write there");
@@ -336,6 +320,33 @@ static void check_all(struct mc_doc_result *r, const char *list)
 		   bad.cause);
 	mc_doc_fix(r, "%s", bad.fix);
 }
+
+/*
+ * A password, or a key, that everybody may read. Its group may, for that is how several users, and pods with a fsGroup,
+ * share one. Whatever else was found stays, and this goes with it.
+ */
+static void check_private(struct mc_doc_result *r)
+{
+	static const char *const name[] = {"MC_ETCD_PASSWORD_FILE", "MC_ETCD_KEY"};
+	char path[VALUE_MAX], open[360] = "", files[260] = "";
+	struct stat st;
+
+	for (size_t i = 0; i < sizeof(name) / sizeof(name[0]); i++) {
+		if (*setting(name[i], path) == '\0' || stat(path, &st) != 0 || (st.st_mode & S_IROTH) == 0)
+			continue;
+		mc_doc_add(open, sizeof(open), "%s%s=%.120s (mode %04o)", open[0] != '\0' ? " and " : "", name[i], path,
+			   (unsigned int)(st.st_mode & 07777));
+		mc_doc_add(files, sizeof(files), " %.120s", path);
+	}
+	if (open[0] == '\0')
+		return;
+	if (r->status == MC_DOC_OK)
+		r->status = MC_DOC_WARN;
+	mc_doc_add(r->cause, sizeof(r->cause), "%s%s can be read by everybody on this host",
+		   r->cause[0] != '\0' ? "; " : "", open);
+	mc_doc_add(r->fix, sizeof(r->fix), "%schmod 600%s; Kubernetes: defaultMode: 0400",
+		   r->fix[0] != '\0' ? "; " : "", files);
+}
 #endif
 
 void mc_doc_etcd(struct mc_doctor *d, struct mc_doc_result *r)
@@ -358,6 +369,7 @@ void mc_doc_etcd(struct mc_doctor *d, struct mc_doc_result *r)
 		return;
 	}
 	check_all(r, urls);
+	check_private(r);
 	curl_global_cleanup();
 #else
 	mc_doc_read(r, "URL/health");

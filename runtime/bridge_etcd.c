@@ -111,14 +111,16 @@ static bool readable(const char *name, const char *path)
 	return false;
 }
 
-/* A secret that others of this host may read is one no longer; the ranks go on, for it may be meant. */
+/*
+ * A secret that everybody on this host may read is one no longer; the ranks go on, for it may be meant. Its group may:
+ * that is how several users, and pods with a fsGroup, share one.
+ */
 static void check_private(const char *name, const char *path)
 {
 	struct stat st;
 
-	if (path[0] != '\0' && stat(path, &st) == 0 && (st.st_mode & (S_IRGRP | S_IROTH)) != 0)
-		mc_warn("%s=%s can be read by %s (mode %04o): chmod 600 %s", name, path,
-			(st.st_mode & S_IROTH) != 0 ? "everybody on this host" : "its group",
+	if (path[0] != '\0' && stat(path, &st) == 0 && (st.st_mode & S_IROTH) != 0)
+		mc_warn("%s=%s can be read by everybody on this host (mode %04o): chmod 600 %s", name, path,
 			(unsigned int)(st.st_mode & 07777), path);
 }
 

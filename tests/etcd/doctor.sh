@@ -24,10 +24,10 @@ ask()
 one_etcd
 ask ok 'HTTP 200.*user mc is let in' --etcd "$MC_ETCD"
 ask ok 'user mc is let in'
-for mode in 640 604; do
-	chmod $mode password
-	ask warn "let in.*MC_ETCD_PASSWORD_FILE=$work/password can be read by .* \\(mode 0$mode\\).*chmod 600 $work/password"
-done
+chmod 604 password
+ask warn "let in.*MC_ETCD_PASSWORD_FILE=$work/password \\(mode 0604\\) can be read by everybody on this host.*chmod 600 $work/password"
+chmod 640 password
+ask ok 'user mc is let in'
 chmod 600 password
 ask fail 'TLS: .*verif|TLS: .*certificate' --etcd "${MC_ETCD/127.0.0.1/localhost}"
 MC_ETCD_CA=$work/other.pem ask fail 'TLS: .*MC_ETCD_CA'
@@ -51,9 +51,14 @@ start_etcd 0 --client-cert-auth --trusted-ca-file ca.pem
 curl_cert="--cert client.pem --key client.key" within 60000 answers "${url[0]}"
 for _ in 1 2 3 4 5; do ask fail MC_ETCD_CERT; done
 MC_ETCD_CERT=$work/client.pem MC_ETCD_KEY=$work/client.key ask ok 'user mc is let in'
-chmod 644 client.key
-MC_ETCD_CERT=$work/client.pem MC_ETCD_KEY=$work/client.key ask warn 'MC_ETCD_KEY=.* can be read by everybody on this host \(mode 0644\)'
-chmod 600 client.key
+chmod 644 client.key password password2
+export MC_ETCD_CERT=$work/client.pem MC_ETCD_KEY=$work/client.key
+open_key="MC_ETCD_KEY=$work/client.key \\(mode 0644\\) can be read by everybody on this host"
+ask warn "let in.*MC_ETCD_PASSWORD_FILE=$work/password \\(mode 0644\\) and $open_key.*chmod 600 $work/password $work/client.key"
+MC_ETCD_PASSWORD_FILE=$work/password2 ask fail "knows no user mc with the password.*; .* and $open_key.*; chmod 600"
+MC_ETCD_USER='' MC_ETCD_PASSWORD_FILE='' ask warn "\"$open_key"
+chmod 600 client.key password
+unset MC_ETCD_CERT MC_ETCD_KEY
 stop_etcd 0
 
 # Two of three members gone: no majority.

@@ -86,6 +86,18 @@ ask fail 'no answer within 3 s' "http://127.0.0.1:$silent"
 # As libmc does: without the proxies of the environment, through the one that is asked for.
 http_proxy=http://127.0.0.1:$other all_proxy=http://127.0.0.1:$other ask ok 'HTTP 200' "http://127.0.0.1:$well"
 MC_ETCD_PROXY=http://127.0.0.1:$other no_proxy='*' ask fail 'is not etcd' "http://127.0.0.1:$well"
+# Files that everybody may read are told whether somebody logs in or not, and whatever else is wrong.
+install -m 604 /dev/null open_password
+install -m 644 /dev/null open_key
+both="MC_ETCD_PASSWORD_FILE=$work/open_password \\(mode 0604\\) and MC_ETCD_KEY=$work/open_key \\(mode 0644\\) can be read by everybody"
+export MC_ETCD_PASSWORD_FILE=$work/open_password MC_ETCD_KEY=$work/open_key
+ask warn "\"$both.*chmod 600 $work/open_password $work/open_key" "http://127.0.0.1:$well"
+ask fail "not well: no leader.*; $both.*etcdctl.*; chmod 600" "http://127.0.0.1:$unwell"
+chmod 640 open_password
+ask warn "\"MC_ETCD_KEY=$work/open_key \\(mode 0644\\) can" "http://127.0.0.1:$well"
+chmod 640 open_key
+ask ok 'HTTP 200' "http://127.0.0.1:$well"
+unset MC_ETCD_PASSWORD_FILE MC_ETCD_KEY
 ask warn 'nothing answers there' "http://127.0.0.1:$well,http://127.0.0.1:1"
 ask fail 'nothing answers there' "http://127.0.0.1:2,http://127.0.0.1:1"
 if [ -n "$cert" ]; then
