@@ -31,12 +31,9 @@ bool mc_shm_event_reserve(struct mc_be *be, uint32_t n)
 	if (q->reserved + n > q->cap) {
 		while (cap < q->reserved + n)
 			cap *= 2;
-		grown = malloc(cap * sizeof(*grown));
+		grown = mc_ring_grow(q->v, q->cap, q->head, q->n, cap, sizeof(*grown));
 		if (grown == NULL)
 			return false;
-		for (uint32_t i = 0; i < q->n; i++)
-			grown[i] = q->v[(q->head + i) & (q->cap - 1)];
-		free(q->v);
 		q->v = grown;
 		q->cap = cap;
 		q->head = 0;
