@@ -370,7 +370,7 @@ MC_API MC_CHECK mc_status_t mc_mem_publish(struct mc_mem *mem, const char *name)
 /**
  * mc_mem_lookup() - export, carriage and import in one: wait until @peer has published @name and open it. May be
  * polled: the question stays over there when the time is up, and the next call for the same name finds its answer (with
- * more than a second between calls the one after that).
+ * more than a second between calls the one after that; with more than a minute each call asks anew).
  * Return: as mc_mem_import(), MC_ERR_TIMEOUT, or MC_ERR_INVAL: no such peer, no such name possible.
  */
 MC_API MC_CHECK mc_status_t mc_mem_lookup(struct mc_ctx *ctx, uint32_t peer, const char *name, int64_t timeout_ns,
@@ -523,7 +523,10 @@ struct mc_req_stats {
 	uint64_t post_ns;  /* time inside mc_put()/mc_get() */
 	uint64_t total_ns; /* from the call to the end */
 };
-/** Return: MC_OK; MC_IN_PROGRESS: not ended yet, nothing written. */
+/**
+ * Small puts are timed by the processor's counter: 0 ns where that cannot be told (after a suspend).
+ * Return: MC_OK; MC_IN_PROGRESS: not ended yet, nothing written.
+ */
 MC_API MC_CHECK mc_status_t mc_req_query(struct mc_req *req, struct mc_req_stats *out);
 
 /* ---- counters and notes ------------------------------------------------------------------------------------------ */
@@ -799,9 +802,7 @@ MC_API void mc_kv_shard(uint32_t total, uint32_t parts, uint32_t rank, uint32_t 
 /** What one request means between one source and one target. */
 struct mc_kv_totals {
 	uint64_t bytes;
-	/*
-	 * A list with one entry per contiguous piece of one layer, K or V, and pair of blocks: what engines post today.
-	 */
+	/* One entry per contiguous piece of one layer, K or V, and pair of blocks: what engines post today. */
 	uint64_t naive;
 	uint64_t runs;   /* after merging */
 	uint64_t pieces; /* contiguous pieces in those runs: the sum of count */

@@ -415,9 +415,11 @@ mc_status_t mc_req_query(struct mc_req *req, struct mc_req_stats *out)
 	out->slices = req->slices;
 	out->runs = req->run_n;
 	out->bytes = req->bytes;
-	out->post_ns = (uint64_t)req->post_ns;
-	out->total_ns = (uint64_t)(req->end_ns - req->start_ns);
-	if (req->ticks != 0)
+	if (req->ticks != 0) {
 		out->post_ns = out->total_ns = mc_ticker_ns(&req->ctx->ticker, req->ticks);
+	} else {
+		out->post_ns = (uint64_t)req->post_ns;
+		out->total_ns = (uint64_t)(req->end_ns - req->start_ns);
+	}
 	return MC_OK;
 }
