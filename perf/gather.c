@@ -201,13 +201,18 @@ static void take_notes(struct perf_gather *g, struct perf_job *j)
 	uint32_t peer;
 
 	for (; note != NULL; note = perf_job_note(j, 0)) {
-		perf_gather_note(g, j, note);
+		if (note->peer < j->size)
+			perf_gather_note(g, j, note);
+		else if (g->on_foreign != NULL)
+			g->on_foreign(g->on_arg, note);
 		mc_note_free(note);
 	}
 	perf_job_faults(j);
 	while (perf_job_next_back(j, &peer))
 		if (g->on_back != NULL)
-			g->on_back(g->on_back_arg, peer);
+			g->on_back(g->on_arg, peer);
+	if (g->on_turn != NULL)
+		g->on_turn(g->on_arg);
 }
 
 /* Wait for the others' results: as long as a sign of life comes within the patience, and not past the deadline. */

@@ -57,9 +57,12 @@ struct perf_gather {
 	uint64_t *done, *done_bytes; /* [size] progress */
 	uint64_t heard;              /* notes taken in: a sign of life */
 	struct perf_progress progress;
-	uint32_t exit_code;                        /* from the leader's farewell */
-	void (*on_back)(void *arg, uint32_t peer); /* a rank has come back while results are waited for; may be NULL */
-	void *on_back_arg;
+	uint32_t exit_code; /* from the leader's farewell */
+	/* While results are waited for; each may be NULL: a rank has come back, a note of another job, now and then. */
+	void (*on_back)(void *arg, uint32_t peer);
+	void (*on_foreign)(void *arg, const struct mc_note *note);
+	void (*on_turn)(void *arg);
+	void *on_arg;
 	bool bye;
 };
 

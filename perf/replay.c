@@ -140,6 +140,20 @@ static void tell_end(void *arg, uint32_t peer)
 			(void)perf_job_send(&r->job, peer, perf_tag(PERF_K_END, 0), NULL, 0);
 }
 
+/* The other job was started again while this one has more to do, but not this rank: it asks rank 0 all the same. */
+static void hear_other(void *arg, const struct mc_note *note)
+{
+	struct replay *r = arg;
+
+	if (r->end_told != NULL)
+		replay_other_note(r, note);
+}
+
+static void tell_other(void *arg)
+{
+	replay_other_end(arg);
+}
+
 static int run(struct replay *r)
 {
 	r->start_ns = perf_now_ns();
@@ -158,7 +172,9 @@ static int run(struct replay *r)
 	r->res.cpu_ns -= r->res.check_ns < r->res.cpu_ns ? r->res.check_ns : r->res.cpu_ns;
 	r->res.wall_ns = (uint64_t)(perf_now_ns() - r->start_ns);
 	r->gather.on_back = tell_end;
-	r->gather.on_back_arg = r;
+	r->gather.on_foreign = hear_other;
+	r->gather.on_turn = tell_other;
+	r->gather.on_arg = r;
 	if (!perf_gather_run(&r->gather, &r->job, &r->res, 2 * r->o.request_timeout_ns, r->deadline_ns + LATE_NS))
 		return r->gather.bye ? (int)r->gather.exit_code : 1;
 	int rc = replay_report(r);

@@ -60,6 +60,7 @@ struct replay {
 	struct replay_fit fit;  /* --with: what the other job has to have in common with this one */
 	uint64_t prepared_told; /* the process over there that knows that this job is prepared */
 	uint64_t fit_told;      /* the process over there that has it */
+	uint64_t *end_told;     /* decode: [with_n] the processes over there that know that this rank wants no more */
 	struct perf_job job;
 	struct perf_gather gather;
 	struct perf_result res;

@@ -474,7 +474,9 @@ static bool begin(struct decode *d)
 
 	d->landed_end = &d->landed;
 	d->pair = calloc(r->prefill_n, sizeof(*d->pair));
-	if (!replay_take_begin(&d->take, r) || d->pair == NULL)
+	if (r->o.with_n != 0)
+		r->end_told = calloc(r->o.with_n, sizeof(*r->end_told));
+	if (!replay_take_begin(&d->take, r) || d->pair == NULL || (r->o.with_n != 0 && r->end_told == NULL))
 		return false;
 	for (uint32_t p = 0; p < r->prefill_n; p++) {
 		d->pair[p].peer = mc_group_peer(r->job.prefill, p);
@@ -503,7 +505,7 @@ static void end(struct decode *d)
 			(void)perf_job_send(&r->job, d->pair[p].peer, perf_tag(PERF_K_END, 0), NULL, 0);
 		free(d->pair[p].redo);
 	}
-	replay_other_tell(r, perf_tag(PERF_K_END, 0));
+	replay_other_end(r);
 	perf_gather_progress(&r->gather, &r->job, r->res.ok, r->res.bytes, true);
 	replay_take_end(&d->take);
 	free(d->pair);

@@ -141,7 +141,7 @@ static uint32_t first_other(const struct replay *r)
 	return mc_group_peer(r->prefill_pos != MC_NO_RANK ? r->job.decode : r->job.prefill, 0);
 }
 
-/* Once to a process, as its record. */
+/* Once to a process, as its record: also to one whose predecessor's death has not been dealt with yet. */
 static void tell_prepared(struct replay *r, bool asks)
 {
 	uint64_t epoch = perf_job_epoch(&r->job, first_other(r));
@@ -152,7 +152,7 @@ static void tell_prepared(struct replay *r, bool asks)
 		return;
 	perf_wr_init(&w, buf, sizeof(buf));
 	perf_wr_u32(&w, asks ? 1 : 0);
-	if (perf_job_send(&r->job, first_other(r), perf_tag(PERF_K_PREPARED, 0), buf, perf_wr_len(&w)))
+	if (mc_note_send(r->job.ctx, first_other(r), perf_tag(PERF_K_PREPARED, 0), buf, perf_wr_len(&w), NULL) == MC_OK)
 		r->prepared_told = epoch;
 }
 
@@ -194,11 +194,12 @@ void replay_other_start(struct replay *r, struct perf_err *err)
 
 void replay_other_note(struct replay *r, const struct mc_note *note)
 {
+	enum perf_kind kind = perf_tag_kind(note->tag);
 	struct perf_err err = {""};
 
-	if (r->o.with_n != 0 && perf_tag_kind(note->tag) == PERF_K_PREPARED)
+	if (r->o.with_n != 0 && kind == PERF_K_PREPARED)
 		(void)hear_prepared(r, note);
-	else if (r->o.with_n != 0 && hear_fit(r, note, &err) && perf_err_is_set(&err))
+	else if (r->o.with_n != 0 && kind == PERF_K_FIT && hear_fit(r, note, &err) && perf_err_is_set(&err))
 		perf_job_say(&r->job, "not taken: %s", err.text);
 }
 
@@ -415,21 +416,24 @@ uint32_t replay_writer(const struct replay *r, uint32_t prefill)
 	return r->o.with_n == 0 ? mc_group_peer(r->job.prefill, prefill) : prefill;
 }
 
+static void tell_one(struct replay *r, uint32_t peer, uint64_t tag, int64_t deadline)
+{
+	struct mc_req *req = NULL;
+	int64_t left = deadline - perf_now_ns();
+
+	if (r->job.dead[peer] || mc_note_send(r->job.ctx, peer, tag, NULL, 0, &req) != MC_OK)
+		return;
+	(void)mc_req_wait(req, left > 0 ? left : 0);
+	mc_req_free(req);
+}
+
 void replay_other_tell(struct replay *r, uint64_t tag)
 {
 	struct mc_group *other = r->prefill_pos == MC_NO_RANK ? r->job.prefill : r->job.decode;
 	int64_t deadline = perf_now_ns() + TELL_NS;
 
-	for (uint32_t i = 0; r->o.with_n != 0 && i < r->o.with_n && other != NULL; i++) {
-		uint32_t peer = mc_group_peer(other, i);
-		struct mc_req *req = NULL;
-		int64_t left = deadline - perf_now_ns();
-
-		if (r->job.dead[peer] || mc_note_send(r->job.ctx, peer, tag, NULL, 0, &req) != MC_OK)
-			continue;
-		(void)mc_req_wait(req, left > 0 ? left : 0);
-		mc_req_free(req);
-	}
+	for (uint32_t i = 0; r->o.with_n != 0 && i < r->o.with_n && other != NULL; i++)
+		tell_one(r, mc_group_peer(other, i), tag, deadline);
 }
 
 bool replay_other_back(struct replay *r, uint32_t peer, uint64_t *epoch)
@@ -442,4 +446,15 @@ bool replay_other_back(struct replay *r, uint32_t peer, uint64_t *epoch)
 	*epoch = info.epoch;
 	perf_job_revive(&r->job, peer);
 	return true;
+}
+
+void replay_other_end(struct replay *r)
+{
+	int64_t deadline = perf_now_ns() + TELL_NS;
+
+	for (uint32_t i = 0; r->end_told != NULL && i < r->o.with_n; i++) {
+		uint32_t peer = mc_group_peer(r->job.prefill, i);
+		if (replay_other_back(r, peer, &r->end_told[i]))
+			tell_one(r, peer, perf_tag(PERF_K_END, 0), deadline);
+	}
 }

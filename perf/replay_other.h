@@ -20,8 +20,8 @@ bool replay_other_find(struct replay *r, struct perf_err *err);
  * it votes for the start.
  */
 void replay_other_start(struct replay *r, struct perf_err *err);
-/* A note of kind PERF_K_FIT or PERF_K_PREPARED while this job is at work: from the other one, which was started again.
- */
+/* A note of another job while this one is at work, or has more to do: of the kinds PERF_K_FIT and PERF_K_PREPARED it is
+ * answered, those of a job that was started again; others are dropped. */
 void replay_other_note(struct replay *r, const struct mc_note *note);
 /* Under which a decode rank publishes its pool: two jobs that play different traces do not find each other's. */
 void replay_pool_name(const struct replay *r, char name[MC_NAME_MAX]);
@@ -31,6 +31,11 @@ int64_t replay_start_ns(const struct replay *r);
 const char *replay_other_hint(const struct replay *r, mc_status_t s);
 /* The number by which a prefill rank marks its content: the same on both sides. */
 uint32_t replay_writer(const struct replay *r, uint32_t prefill);
+/*
+ * This decode rank wants no more: to those prefill ranks of the other job that do not know yet. Called once more they
+ * are those that were started again meanwhile, which would wait for it otherwise.
+ */
+void replay_other_end(struct replay *r);
 /* To the other job's ranks that live; waits until it left. */
 void replay_other_tell(struct replay *r, uint64_t tag);
 /* Is a rank of the other job that was lost there again, as a new process? *epoch: the one that was lost, then the new

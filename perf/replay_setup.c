@@ -363,6 +363,7 @@ void replay_free(struct replay *r)
 	for (uint32_t d = 0; r->rmem != NULL && d < r->decode_n; d++)
 		mc_rmem_release(r->rmem[d]);
 	free(r->rmem);
+	free(r->end_told);
 	replay_cut_free(r);
 	/* busy after a run that ended early: mc_finalize() ends what uses it and frees it */
 	if (r->mem != NULL && mc_mem_free(r->mem) == MC_OK)

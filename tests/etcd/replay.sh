@@ -88,4 +88,24 @@ job pre prefill 2 dec:2 --speed 1.5
 says dec 'prefill.0 .*is back'
 verified dec
 good pre
+
+# The prefill job is killed when one decode rank has all that is its own, and the other one has not: the new one is told by both, by
+# the first that it wants no more.
+for ((i = 0; i < 60; i++)); do
+	printf '{"timestamp": %d, "input_length": %d, "output_length": 1, "hash_ids": [%s]}\n' $((i * 100)) \
+		$((i == 0 ? 8192 : 100)) "$( ((i == 0)) && seq -s, 100 115 || echo "$i")"
+done >one_large.jsonl
+fresh
+job dec decode 2 pre:2 --trace one_large.jsonl --speed 1 --progress always
+job pre prefill 2 dec:2 --trace one_large.jsonl --speed 1
+says dec '\] ([3-9]|[1-4][0-9])/60 requests'
+says_not_ended || fail "the replay is over too soon"
+kill -9 $(below "$(cat pre.pid)")
+within 60000 ended pre || fail "the job does not end with its ranks"
+job pre prefill 2 dec:2 --trace one_large.jsonl
+says dec 'prefill.[01] .*is back'
+verified dec
+good pre
+checks=$((checks + 1))
+! has pre 'died before its last request' || fail "a decode rank that has all it wants is taken for dead"
 passed
