@@ -519,8 +519,11 @@ static bool follow(struct perf_job *j, uint32_t phase, const struct perf_vote *m
 
 bool perf_job_called_off(struct perf_job *j)
 {
-	struct mc_note *note = perf_job_note_of(j, PERF_K_GO, 0);
+	struct mc_note *note;
 
+	/* of another job: none of its business; of a rank that led and has left since: its word all the same */
+	while ((note = perf_job_note_of(j, PERF_K_GO, 0)) != NULL && note->peer >= j->size)
+		mc_note_free(note);
 	if (note != NULL)
 		stash(j, note); /* for the vote that finds it */
 	return note != NULL;
