@@ -301,16 +301,39 @@ static bool reach(struct finder *f, uint32_t peer, bool *lost_out)
 	return !perf_err_is_set(f->err);
 }
 
+/*
+ * Rank `rank` is not where it belongs in the list, which is sorted: it has not come yet, and those behind it may be the
+ * dead of a job of that name whose leases still run. false: it is over, err says why.
+ */
+static bool wait_for_rank(struct finder *f, uint32_t rank)
+{
+	int64_t left = left_ns(f);
+
+	if (left == 0)
+		perf_err_set(f->err,
+			     "--with %s:%u: its rank %u has not come (of a job of that name, MC_JOB, with role %s)",
+			     f->r->o.with_job, f->r->o.with_n, rank, f->role);
+	else
+		(void)listen_to_others(f, left < LOOK_NS ? left : LOOK_NS);
+	return !perf_err_is_set(f->err);
+}
+
+static bool is_rank(const struct finder *f, uint32_t at)
+{
+	struct mc_peer_info info = {.size = sizeof(info)};
+
+	return mc_peer_query(f->r->job.ctx, f->peer[at], &info) == MC_OK && info.rank == at;
+}
+
 /* Rank 0 of the other job, connected. */
 static bool find_first(struct finder *f)
 {
-	struct mc_peer_info info = {.size = sizeof(info)};
-	uint32_t want = 1;
 	bool lost;
 
-	while (wait_for(f, want)) {
-		if (mc_peer_query(f->r->job.ctx, f->peer[0], &info) != MC_OK || info.rank != 0) {
-			want = f->n + 1; /* sorted: it has not come yet */
+	while (wait_for(f, 1)) {
+		if (!is_rank(f, 0)) {
+			if (!wait_for_rank(f, 0))
+				return false;
 			continue;
 		}
 		if (!reach(f, f->peer[0], &lost))
@@ -319,7 +342,6 @@ static bool find_first(struct finder *f)
 			f->first = f->peer[0];
 			return true;
 		}
-		want = 1;
 	}
 	return false;
 }
@@ -349,18 +371,16 @@ static bool exchange(struct finder *f)
 /* All ranks of the other job, in order, connected. Both jobs number them by that. */
 static bool find_all(struct finder *f)
 {
-	struct mc_peer_info info = {.size = sizeof(info)};
-	bool lost = true;
+	bool again = true;
 
-	while (lost && wait_for(f, f->r->o.with_n)) {
-		lost = false;
+	while (again && wait_for(f, f->r->o.with_n)) {
+		again = false;
 		/* what comes behind these are the dead of a larger job of that name: rank 0 has said how many it has */
-		for (uint32_t i = 0; i < f->r->o.with_n && !lost && !perf_err_is_set(f->err); i++) {
-			if (mc_peer_query(f->r->job.ctx, f->peer[i], &info) != MC_OK || info.rank != i)
-				perf_err_set(f->err, "--with %s: its ranks must all have the same role",
-					     f->r->o.with_job);
+		for (uint32_t i = 0; i < f->r->o.with_n && !again && !perf_err_is_set(f->err); i++) {
+			if (is_rank(f, i))
+				(void)reach(f, f->peer[i], &again);
 			else
-				(void)reach(f, f->peer[i], &lost);
+				again = wait_for_rank(f, i);
 		}
 	}
 	return !perf_err_is_set(f->err);
