@@ -354,9 +354,10 @@ static bool exchange(struct finder *f)
 
 	if (!find_first(f))
 		return false;
-	while (mc_peer_query(r->job.ctx, f->first, &info) == MC_OK && f->fits != info.epoch) {
+	/* also one whose record has come already: the answer to that may not have left */
+	while (mc_peer_query(r->job.ctx, f->first, &info) == MC_OK &&
+	       (!tell_fit(r, &info, true) || f->fits != info.epoch)) {
 		int64_t left = left_ns(f);
-		(void)tell_fit(r, &info, true);
 		if (!listen_to_others(f, left < LOOK_NS ? left : LOOK_NS))
 			break;
 		if (left == 0 && f->fits != info.epoch)
@@ -364,6 +365,9 @@ static bool exchange(struct finder *f)
 				     "%s.0 (peer %u) of job %s does not say what it plays: does it run the same "
 				     "mcperf, and with --with?",
 				     f->role, f->first, r->o.with_job);
+		else if (left == 0 && r->fit_told != info.epoch)
+			perf_err_set(f->err, "%s.0 (peer %u) of job %s cannot be told what this one plays", f->role,
+				     f->first, r->o.with_job);
 	}
 	return !perf_err_is_set(f->err);
 }
