@@ -10,8 +10,17 @@
 #define FIT_MAGIC UINT32_C(0x4652434d) /* "MCRF" */
 enum { FIT_VERSION = 1, FIT_ASKS = 1 };
 
-/* Text that may come to a terminal: no control characters. */
+/* Text that may come to a terminal, whatever its encoding is: printable ASCII. */
 static bool harmless(const char *s)
+{
+	for (; *s != '\0'; s++)
+		if (*s < 0x20 || *s > 0x7e)
+			return false;
+	return true;
+}
+
+/* A name of a job (MC_JOB) is the user's own, in whatever encoding. */
+static bool job_name(const char *s)
 {
 	for (; *s != '\0'; s++)
 		if ((unsigned char)*s < 0x20 || *s == 0x7f)
@@ -60,14 +69,14 @@ uint32_t replay_fit_write(const struct replay_fit *f, uint8_t *buf)
 	return perf_wr_len(&w);
 }
 
-/* Text that fits, without control characters or NUL, and is not empty. */
-static void read_text(struct perf_rd *r, char *out, size_t room)
+/* Text that fits and is not empty, of characters that may be, without a NUL. */
+static void read_text(struct perf_rd *r, char *out, size_t room, bool (*may_be)(const char *s))
 {
 	struct perf_rd at = *r;
 	uint32_t len = perf_rd_u32(&at);
 
 	perf_rd_text(r, out, room);
-	if (len == 0 || len >= room || strlen(out) != len || !harmless(out))
+	if (len == 0 || len >= room || strlen(out) != len || !may_be(out))
 		r->bad = true;
 }
 
@@ -87,8 +96,8 @@ static void read_items(struct perf_rd *r, struct replay_fit *f)
 		r->bad = true;
 	for (uint32_t i = 0; i < n && !r->bad; i++) {
 		struct replay_fit_item *item = &f->item[i];
-		read_text(r, item->name, sizeof(item->name));
-		read_text(r, item->value, sizeof(item->value));
+		read_text(r, item->name, sizeof(item->name), harmless);
+		read_text(r, item->value, sizeof(item->value), harmless);
 		if (known(f, item->name))
 			r->bad = true;
 		f->item_n = i + 1;
@@ -108,12 +117,12 @@ enum replay_fit_read replay_fit_read(const void *data, uint32_t len, struct repl
 	version = perf_rd_u32(&r);
 	flags = perf_rd_u32(&r);
 	out->asks = (flags & FIT_ASKS) != 0;
-	read_text(&r, out->program, sizeof(out->program));
+	read_text(&r, out->program, sizeof(out->program), harmless);
 	if (r.bad || magic != FIT_MAGIC)
 		return REPLAY_FIT_MALFORMED;
 	if (version != FIT_VERSION)
 		return REPLAY_FIT_OTHER_VERSION; /* so far all versions are alike */
-	read_text(&r, out->with, sizeof(out->with));
+	read_text(&r, out->with, sizeof(out->with), job_name);
 	out->n = perf_rd_u32(&r);
 	out->with_n = perf_rd_u32(&r);
 	read_items(&r, out);
@@ -208,15 +217,26 @@ static void compare_names(const struct replay_fit *mine, const struct replay_fit
 				 job);
 }
 
+/* A name that came from elsewhere, for a terminal. */
+static const char *show(const char *name, char out[MC_JOB_MAX])
+{
+	size_t n = 0;
+
+	for (; n < MC_JOB_MAX - 1 && name[n] != '\0'; n++)
+		out[n] = name[n] >= 0x20 && name[n] <= 0x7e ? name[n] : '?';
+	out[n] = '\0';
+	return out;
+}
+
 bool replay_fit_compare(const struct replay_fit *mine, const char *my_job, const struct replay_fit *theirs,
 			const char *their_job, struct perf_err *err)
 {
 	struct list l = {.len = 0};
-	char more[32] = "";
+	char more[32] = "", with[MC_JOB_MAX];
 
 	if (strcmp(theirs->with, my_job) != 0) {
 		perf_err_set(err, "job %.127s looks for --with %.127s:%u, not for this job, whose name is %.127s",
-			     their_job, theirs->with, theirs->with_n, my_job);
+			     their_job, show(theirs->with, with), theirs->with_n, my_job);
 		return false;
 	}
 	if (mine->with_n != theirs->n)

@@ -17,14 +17,13 @@ static void must(bool ok)
 static void printable(const char *s)
 {
 	for (; *s != '\0'; s++)
-		must((unsigned char)*s >= 0x20 && *s != 0x7f);
+		must(*s >= 0x20 && *s <= 0x7e);
 }
 
 static void check_record(const struct replay_fit *f)
 {
 	must(f->item_n <= REPLAY_FIT_ITEMS && f->n > 0 && f->with_n > 0);
 	must(f->with[0] != '\0' && strlen(f->with) < sizeof(f->with));
-	printable(f->with);
 	for (uint32_t i = 0; i < f->item_n; i++) {
 		printable(f->item[i].name);
 		printable(f->item[i].value);
@@ -39,6 +38,9 @@ static void check_compare(const struct replay_fit *f)
 	must(replay_fit_add(&mine, "--src", "tp=2") && replay_fit_add(&mine, "--requests", "60"));
 	bool fits = replay_fit_compare(&mine, f->with, f, "theirs", &err);
 	must(fits != perf_err_is_set(&err));
+	printable(err.text);
+	err.text[0] = '\0';
+	(void)replay_fit_compare(&mine, "another", f, "theirs", &err); /* then it says whom f looks for */
 	printable(err.text);
 	mine = *f; /* with itself, where both look for the same job and have as many ranks: always */
 	mine.n = f->with_n;

@@ -119,11 +119,14 @@ static void read__malformed(void **state)
 		size_t at;        /* at this place of it, */
 		uint8_t byte;     /* becomes this byte */
 	} bad[] = {
-		{"tp=2", 0, 0x1b},         /* a control character */
-		{"tp=2", 1, 0},            /* a NUL inside */
-		{"--trace", 2, '\n'},      /* in a name */
-		{"0.1.0", 0, 0x7f},        /* in the version of mc */
-		{"\005\0\0\0--src", 1, 1}, /* longer than a name may be */
+		{"tp=2", 0, 0x1b},          /* a control character */
+		{"tp=2", 1, 0},             /* a NUL inside */
+		{"--trace", 2, '\n'},       /* in a name */
+		{"0.1.0", 0, 0x7f},         /* in the version of mc */
+		{"\005\0\0\0--src", 1, 1},  /* longer than a name may be */
+		{"tp=2", 0, 0x9b},          /* a control character of eight bits */
+		{"0.1.0", 4, 0xe9},         /* no ASCII */
+		{"\003\0\0\0dec", 4, 0x1b}, /* a control character in the name of a job */
 	};
 	struct replay_fit f = sample(), back;
 	uint8_t buf[REPLAY_FIT_BYTES];
@@ -131,7 +134,7 @@ static void read__malformed(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		size_t n = i == 4 ? 9 : strlen(bad[i].find);
+		size_t n = i == 4 ? 9 : i == 7 ? 7 : strlen(bad[i].find);
 		len = replay_fit_write(&f, buf);
 		uint8_t *at = memmem(buf, len, bad[i].find, n);
 		assert_non_null(at);
@@ -227,6 +230,20 @@ static void compare__names_what_differs(void **state)
 	differ(&a, &b, "job dec looks for --with store:1, not for this job, whose name is pre");
 }
 
+/* Names of jobs are the user's own: in any encoding, but not as they are from elsewhere to a terminal. */
+static void compare__job_name_is_not_ascii(void **state)
+{
+	struct replay_fit a = sample(), b = other(), back;
+	uint8_t buf[REPLAY_FIT_BYTES];
+	struct perf_err err = {""};
+
+	(void)state;
+	snprintf(b.with, sizeof(b.with), "b\xc3\xa4r");
+	assert_int_equal(replay_fit_read(buf, replay_fit_write(&b, buf), &back), REPLAY_FIT_OK);
+	assert_true(replay_fit_compare(&a, "b\xc3\xa4r", &back, "dec", &err));
+	differ(&a, &back, "job dec looks for --with b??r:2, not for this job, whose name is pre");
+}
+
 static void compare__options_of_one_side_only(void **state)
 {
 	struct replay_fit a = sample(), b = other();
@@ -276,6 +293,7 @@ int main(void)
 		cmocka_unit_test(read__other_version_is_known_as_one),
 		cmocka_unit_test(compare__fits),
 		cmocka_unit_test(compare__names_what_differs),
+		cmocka_unit_test(compare__job_name_is_not_ascii),
 		cmocka_unit_test(compare__options_of_one_side_only),
 		cmocka_unit_test(compare__too_much_for_a_line),
 	};
