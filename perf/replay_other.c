@@ -390,18 +390,23 @@ static bool find_all(struct finder *f)
 	return !perf_err_is_set(f->err);
 }
 
+bool replay_other_one_role(const struct replay *r, struct perf_err *err)
+{
+	const struct perf_job *j = &r->job;
+	const struct mc_group *mine = j->prefill != NULL ? j->prefill : j->decode;
+
+	if (mc_group_size(mine) == j->size && (j->prefill == NULL || j->decode == NULL))
+		return true;
+	perf_err_set(err, "with --with all ranks of this job have one role: mcrun --prefill P ... or --decode D ...");
+	return false;
+}
+
 bool replay_other_find(struct replay *r, struct perf_err *err)
 {
 	struct perf_job *j = &r->job;
 	bool prefill = j->prefill != NULL;
 	struct finder f = {.r = r, .err = err, .role = prefill ? "decode" : "prefill", .first = MC_NO_RANK};
 
-	if (mc_group_size(prefill ? j->prefill : j->decode) != j->size || (prefill && j->decode != NULL)) {
-		perf_err_set(
-			err,
-			"with --with all ranks of this job have one role: mcrun --prefill P ... or --decode D ...");
-		return false;
-	}
 	f.deadline = perf_now_ns() + replay_start_ns(r);
 	f.peer = calloc(r->o.with_n, sizeof(*f.peer));
 	if (f.peer == NULL)

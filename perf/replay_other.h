@@ -10,6 +10,8 @@
 
 /* "JOB:N" */
 bool replay_other_parse(const char *text, struct replay_opts *o, struct perf_err *err);
+/* Before anyone is looked for: are all ranks of this job prefill, or all decode? Some are one of them. */
+bool replay_other_one_role(const struct replay *r, struct perf_err *err);
 /*
  * Wait for the other job's ranks; they become the group of the role that this job does not have. Before that the ranks
  * 0 of both tell each other what they play: a difference is an error on both.

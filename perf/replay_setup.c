@@ -97,6 +97,8 @@ static bool find_roles(struct replay *r, struct perf_err *err)
 
 	if (r->o.with_n != 0 && (j->prefill != NULL || j->decode != NULL)) {
 		/* before anyone is looked for: what is wrong with this job alone */
+		if (!replay_other_one_role(r, err))
+			return false;
 		if (r->o.side[KVP_SRC].tp != 0 && !replay_cut_ranks(r, n, err))
 			return false;
 		if (!replay_other_find(r, err))
