@@ -65,7 +65,7 @@ void kvperf_help(void)
 	       "  --compute-by sleep|spin\n"
 	       "                         the CPU is free meanwhile, as with a GPU (default), or busy\n"
 	       "  --plan                 only print who sends what to whom\n"
-	       "  --no-verify            do not compare the bytes\n"
+	       "  --verify, --no-verify  compare the bytes (default), or do not; the last one counts\n"
 	       "  --huge                 ask for huge pages for the pools\n"
 	       "  --seed N               for block tables and content (default 1)\n"
 	       "  --timeout SEC          one transfer (default 60s)\n"

@@ -63,7 +63,7 @@ void replay_help(void)
 	       "  --route prefix|rr      decode rank by longest known prefix and load (default), or round robin\n"
 	       "  --transport T          auto, shm, tcp or rdma\n"
 	       "  --seed N               for block choice and content (default 1)\n"
-	       "  --no-verify            do not compare the bytes\n"
+	       "  --verify, --no-verify  compare the bytes (default), or do not; the last one counts\n"
 	       "  --timeout SEC          whole run (default 1h)\n"
 	       "  --request-timeout SEC  one transfer (default 60s)\n"
 	       "  --json FILE            report as one JSON object; -: to stdout, the table then goes to stderr\n"
