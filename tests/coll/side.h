@@ -117,6 +117,8 @@ static inline void side_up(struct side *s, const struct way *w, uint32_t n, uint
 		struct member *m = &s->m[i];
 		*m = (struct member){
 			.side = s, .ctx = s->c.ctx[i], .g = mc_group_world(s->c.ctx[i]), .rank = i, .n = n};
+		/* Long blocks go from memory to memory over UCX, too: in messages little could be late. */
+		m->ctx->cfg.coll_short_ucx = m->ctx->cfg.coll_short;
 		if (w->packed)
 			cluster_fault(&s->c, i,
 				      (struct mc_loop_fault){.kind = MC_LOOP_FAIL,
