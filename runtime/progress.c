@@ -28,10 +28,10 @@ enum {
 	TICKS = 16,
 	COLL_BEAT_NS = 100000000,
 	AWAY_NS = 1000000,
-	LEASE_AFTER = 64,       /* visits of callers before they get a lease */
-	LEASE_MIN_NS = 50000,   /* until the progress thread looks first; then twice as long each time */
+	LEASE_AFTER = 16,       /* visits of callers before they get a lease */
+	LEASE_MIN_NS = 200000,  /* until the progress thread looks first; then twice as long each time */
 	LEASE_MAX_NS = 1000000, /* so long an event may lie unseen when they have just stopped */
-	LEASE_GAP_NS = 10000,   /* mean time between visits up to which it goes on */
+	LEASE_GAP_NS = 50000,   /* mean time between visits up to which it goes on */
 };
 
 void mc_ctx_lock(struct mc_ctx *ctx)
